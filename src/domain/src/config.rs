@@ -1,0 +1,356 @@
+//! Every setting, in one place: its name, its default, what it means, how it is checked.
+//!
+//! Settings are Worker variables and secrets. They are parsed once into a [`Config`] that cannot be
+//! wrong; every mistake is reported at once, by name, and never with a secret's value.
+
+use crate::auth::{Algorithm, Audience, TokenKey};
+use crate::delivery::AckMode;
+use crate::service_key::ServiceKeys;
+
+/// One setting as the operator sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// The name of the variable or secret.
+    pub name: &'static str,
+    /// What counts when it is not set; empty when it must be set or when nothing is the default.
+    pub default: &'static str,
+    /// What it means, with its unit and range.
+    pub meaning: &'static str,
+}
+
+macro_rules! variables {
+    ($($(#[doc = $meaning:literal])+ $constant:ident = $default:literal;)+) => {
+        $($(#[doc = $meaning])+ const $constant: Variable = Variable {
+            name: stringify!($constant),
+            default: $default,
+            meaning: concat!($($meaning),+),
+        };)+
+
+        /// Every setting, in the order of the documentation.
+        pub const VARIABLES: &[Variable] = &[$($constant),+];
+    };
+}
+
+variables! {
+    /// Secret. The key that signs users' tokens: at least 32 bytes.
+    JWT_SECRET = "";
+    /// `HS256`, `HS384` or `HS512`. The key decides the algorithm, never the token.
+    JWT_ALGORITHM = "HS256";
+    /// When set, a token's `iss` must equal it.
+    JWT_ISSUER = "";
+    /// When set, a token's `aud` must equal or contain it.
+    JWT_AUDIENCE = "";
+    /// How far clocks may disagree about `exp` and `nbf`, in seconds: 0 to 60.
+    JWT_LEEWAY_SECONDS = "5";
+    /// The claim that names the user. When not set: the first of `sub`, `user_id`, `userId`, `id`.
+    JWT_USER_CLAIM = "";
+    /// The name of the cookie that may carry a token.
+    AUTH_COOKIE = "auth_token";
+    /// `on` or `off`: whether the query parameter `token` may carry a token.
+    QUERY_TOKEN = "on";
+    /// Exact origins (`https://app.example.org`), separated by commas, from which a cookie may authenticate.
+    ALLOWED_ORIGINS = "";
+    /// Secret. JSON list of `{id, sha256, scopes}`: the SHA-256 of each service key in hexadecimal and what it may do.
+    SERVICE_KEYS = "[]";
+    /// Milliseconds between the server's heartbeats: 1,000 to 1,800,000.
+    PING_INTERVAL_MS = "90000";
+    /// Milliseconds a client waits for a heartbeat that is late: 1,000 to 1,800,000.
+    PING_TIMEOUT_MS = "120000";
+    /// Milliseconds a connection may stay without joining a namespace: 1,000 to 300,000.
+    CONNECT_TIMEOUT_MS = "45000";
+    /// `auto`, `required` or `off`: which sessions must acknowledge a notification before it counts as delivered.
+    ACK_MODE = "auto";
+}
+
+/// The largest packet or request body a client may send, in bytes (DESIGN 10).
+pub const MAX_PAYLOAD_BYTES: usize = 100_000;
+
+/// How long a session outlives its token, in milliseconds (DESIGN 3.5).
+pub const EXPIRY_GRACE_MS: u64 = 25_000;
+
+/// The parsed settings.
+#[derive(Debug)]
+pub struct Config {
+    /// How users' tokens are verified.
+    pub token_key: TokenKey,
+    /// Where a token may be in a handshake.
+    pub handshake: HandshakeConfig,
+    /// Who may push.
+    pub service_keys: ServiceKeys,
+    /// The heartbeat of stock clients.
+    pub heartbeat: HeartbeatConfig,
+    /// A connection without a namespace is closed after this, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Which sessions must acknowledge.
+    pub ack_mode: AckMode,
+}
+
+/// Where a token may be in a handshake.
+#[derive(Clone, Debug)]
+pub struct HandshakeConfig {
+    /// The cookie's name.
+    pub cookie: String,
+    /// Whether the query may carry a token.
+    pub query_token: QueryToken,
+    /// Origins from which the cookie may authenticate.
+    pub allowed_origins: Vec<String>,
+}
+
+/// Whether the query may carry a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryToken {
+    /// `?token=` is read.
+    Accepted,
+    /// `?token=` is ignored.
+    Ignored,
+}
+
+/// The heartbeat of stock clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatConfig {
+    /// Advertised `pingInterval`, in milliseconds.
+    pub interval_ms: u64,
+    /// Advertised `pingTimeout`, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// What is wrong with one setting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {reason}")]
+pub struct ConfigError {
+    /// The setting.
+    pub name: &'static str,
+    /// What was expected; never the value of a secret.
+    pub reason: String,
+}
+
+impl Config {
+    /// Reads every setting by name from `lookup`.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
+        let mut reader = Reader {
+            lookup,
+            errors: Vec::new(),
+        };
+        let algorithm = reader.choice(
+            JWT_ALGORITHM,
+            &[
+                ("HS256", Algorithm::Hs256),
+                ("HS384", Algorithm::Hs384),
+                ("HS512", Algorithm::Hs512),
+            ],
+        );
+        let secret = reader.text(JWT_SECRET);
+        if secret.len() < 32 {
+            reader.fail(JWT_SECRET, "must be set, to at least 32 bytes");
+        }
+        let leeway_s = reader.integer(JWT_LEEWAY_SECONDS, 0, 60);
+        let audience = Audience {
+            issuer: reader.optional(JWT_ISSUER),
+            audience: reader.optional(JWT_AUDIENCE),
+            user_claim: reader.optional(JWT_USER_CLAIM),
+            leeway_s,
+        };
+        let handshake = HandshakeConfig {
+            cookie: reader.text(AUTH_COOKIE),
+            query_token: reader
+                .choice(
+                    QUERY_TOKEN,
+                    &[("on", QueryToken::Accepted), ("off", QueryToken::Ignored)],
+                )
+                .unwrap_or(QueryToken::Ignored),
+            allowed_origins: reader.origins(ALLOWED_ORIGINS),
+        };
+        let service_keys = match ServiceKeys::parse(&reader.text(SERVICE_KEYS)) {
+            Ok(keys) => keys,
+            Err(error) => {
+                reader.fail(SERVICE_KEYS, &error.to_string());
+                ServiceKeys::default()
+            }
+        };
+        let heartbeat = HeartbeatConfig {
+            interval_ms: reader.integer(PING_INTERVAL_MS, 1_000, 1_800_000),
+            timeout_ms: reader.integer(PING_TIMEOUT_MS, 1_000, 1_800_000),
+        };
+        let connect_timeout_ms = reader.integer(CONNECT_TIMEOUT_MS, 1_000, 300_000);
+        let ack_mode = reader.choice(
+            ACK_MODE,
+            &[
+                ("auto", AckMode::Auto),
+                ("required", AckMode::Required),
+                ("off", AckMode::Off),
+            ],
+        );
+        match (algorithm, ack_mode) {
+            (Some(algorithm), Some(ack_mode)) if reader.errors.is_empty() => Ok(Self {
+                token_key: TokenKey::new(algorithm, secret.as_bytes(), audience),
+                handshake,
+                service_keys,
+                heartbeat,
+                connect_timeout_ms,
+                ack_mode,
+            }),
+            _ => Err(reader.errors),
+        }
+    }
+}
+
+struct Reader<F> {
+    lookup: F,
+    errors: Vec<ConfigError>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn fail(&mut self, variable: Variable, reason: &str) {
+        self.errors.push(ConfigError {
+            name: variable.name,
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn text(&self, variable: Variable) -> String {
+        (self.lookup)(variable.name)
+            .filter(|value| !value.is_empty())
+            .unwrap_or_else(|| variable.default.to_owned())
+    }
+
+    fn optional(&self, variable: Variable) -> Option<String> {
+        Some(self.text(variable)).filter(|value| !value.is_empty())
+    }
+
+    fn choice<T: Copy>(&mut self, variable: Variable, choices: &[(&str, T)]) -> Option<T> {
+        let value = self.text(variable);
+        let found = choices.iter().find(|(name, _)| *name == value);
+        if found.is_none() {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            self.fail(variable, &format!("expected one of {}", names.join(", ")));
+        }
+        found.map(|(_, choice)| *choice)
+    }
+
+    fn integer(&mut self, variable: Variable, min: u64, max: u64) -> u64 {
+        match self.text(variable).parse() {
+            Ok(value) if (min..=max).contains(&value) => value,
+            _ => {
+                self.fail(variable, &format!("expected a whole number from {min} to {max}"));
+                min
+            }
+        }
+    }
+
+    fn origins(&mut self, variable: Variable) -> Vec<String> {
+        let text = self.text(variable);
+        let listed = || text.split(',').map(str::trim).filter(|o| !o.is_empty());
+        for origin in listed() {
+            let exact = url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == origin);
+            if !exact {
+                self.fail(
+                    variable,
+                    &format!("{origin:?} is not an origin such as https://app.example.org"),
+                );
+            }
+        }
+        listed().map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn parse(set: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
+        Config::parse(|name| {
+            set.iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn a_secret_is_all_that_must_be_set() {
+        let config = parse(&[("JWT_SECRET", SECRET)]).unwrap();
+        assert_eq!(config.heartbeat.interval_ms, 90_000);
+        assert_eq!(config.heartbeat.timeout_ms, 120_000);
+        assert_eq!(config.connect_timeout_ms, 45_000);
+        assert_eq!(config.handshake.cookie, "auth_token");
+        assert_eq!(config.ack_mode, AckMode::Auto);
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once_and_no_secret_is_shown() {
+        let errors = parse(&[
+            ("JWT_SECRET", "short-secret"),
+            ("JWT_ALGORITHM", "none"),
+            ("JWT_LEEWAY_SECONDS", "61"),
+            ("QUERY_TOKEN", "maybe"),
+            (
+                "ALLOWED_ORIGINS",
+                "https://ok.example, https://bad.example/path, *, null",
+            ),
+            ("SERVICE_KEYS", "[{}]"),
+            ("PING_INTERVAL_MS", "-1"),
+            ("PING_TIMEOUT_MS", "1e9"),
+            ("CONNECT_TIMEOUT_MS", ""),
+            ("ACK_MODE", "AUTO"),
+        ])
+        .unwrap_err();
+        let names: Vec<_> = errors.iter().map(|error| error.name).collect();
+        assert_eq!(
+            names,
+            [
+                "JWT_ALGORITHM",
+                "JWT_SECRET",
+                "JWT_LEEWAY_SECONDS",
+                "QUERY_TOKEN",
+                "ALLOWED_ORIGINS",
+                "ALLOWED_ORIGINS",
+                "ALLOWED_ORIGINS",
+                "SERVICE_KEYS",
+                "PING_INTERVAL_MS",
+                "PING_TIMEOUT_MS",
+                "ACK_MODE",
+            ]
+        );
+        assert!(
+            errors
+                .iter()
+                .all(|error| !error.to_string().contains("short-secret"))
+        );
+    }
+
+    #[test]
+    fn variables_are_listed_once_with_a_meaning() {
+        let mut names: Vec<_> = VARIABLES.iter().map(|v| v.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), VARIABLES.len());
+        assert!(VARIABLES.iter().all(|v| v.meaning.ends_with('.')));
+    }
+
+    #[test]
+    fn the_documentation_lists_every_variable_with_its_default() {
+        let documentation = include_str!("../../../docs/configuration.md");
+        for variable in VARIABLES {
+            let default = if variable.default.is_empty() {
+                "–".to_owned()
+            } else {
+                format!("`{}`", variable.default)
+            };
+            let row = format!(
+                "| `{}` | {default} | {} |",
+                variable.name,
+                variable.meaning.trim()
+            );
+            assert!(
+                documentation.contains(&row),
+                "docs/configuration.md misses: {row}"
+            );
+        }
+    }
+}

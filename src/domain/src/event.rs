@@ -1,0 +1,426 @@
+//! Every Socket.IO event, by name and payload (DESIGN 5). The names stand here and nowhere else.
+
+use std::rc::Rc;
+
+use dormouse_protocol::socket::{EncodeError, EventData, EventName, Json};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{RecipientId, UserId};
+use crate::inbox::{Counts, Item};
+use crate::notification::NotificationView;
+use crate::time::{Timestamp, iso};
+
+/// Most recipient ids in one `notification:acknowledge`.
+pub const MAX_ACKNOWLEDGED: usize = 1_000;
+
+/// What the server tells a client.
+#[derive(Clone, Debug)]
+pub enum ServerEvent {
+    /// `authenticated`: the first event after CONNECT.
+    Authenticated {
+        /// Who the server takes the client for.
+        user: UserId,
+        /// When the session began.
+        connected_at: Timestamp,
+        /// The inbox at that moment.
+        counts: Counts,
+    },
+    /// `notification:new`.
+    NotificationNew {
+        /// The new item.
+        item: Rc<Item>,
+        /// Unread items, this one included.
+        unread: u64,
+    },
+    /// `unread:count`.
+    UnreadCount(Counts),
+    /// `pong`, the answer to the event `ping`.
+    Pong,
+    /// `auth_error`: the session ends.
+    AuthError {
+        /// What happened.
+        message: &'static str,
+        /// As in [`crate::auth::AuthError::code`].
+        code: &'static str,
+    },
+    /// `error`: an event was refused; the socket stays.
+    Error(EventError),
+}
+
+impl ServerEvent {
+    /// The event's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Authenticated { .. } => "authenticated",
+            Self::NotificationNew { .. } => "notification:new",
+            Self::UnreadCount(_) => "unread:count",
+            Self::Pong => "pong",
+            Self::AuthError { .. } => "auth_error",
+            Self::Error(_) => "error",
+        }
+    }
+
+    /// The event with its payload, an object for every event, encoded once for all who get it.
+    ///
+    /// # Errors
+    /// When it can't be serialised, which no value of these types brings about.
+    pub fn encode(&self) -> Result<EventData<'static>, EncodeError> {
+        let event = EventData::new(self.name())?;
+        match self {
+            Self::Authenticated {
+                user,
+                connected_at,
+                counts,
+            } => event.arg(&Authenticated {
+                user_id: user,
+                connected_at: *connected_at,
+                unread: counts.unread,
+                seq: counts.seq,
+            }),
+            Self::NotificationNew { item, unread } => event.arg(&NotificationNew {
+                view: item.view(),
+                unread: *unread,
+                attempt: item.delivery.attempts(),
+                redelivered: false,
+            }),
+            Self::UnreadCount(counts) => event.arg(&UnreadCount {
+                count: counts.unread,
+                unseen: counts.unseen,
+                seq: counts.seq,
+            }),
+            Self::Pong => event.arg(&Empty {}),
+            Self::AuthError { message, code } => event.arg(&Refusal { message, code }),
+            Self::Error(error) => event.arg(&Refusal {
+                message: &error.to_string(),
+                code: error.code(),
+            }),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+struct Authenticated<'a> {
+    user_id: &'a UserId,
+    #[serde(with = "iso")]
+    connected_at: Timestamp,
+    unread: u64,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct NotificationNew<'a> {
+    #[serde(flatten)]
+    view: NotificationView<'a>,
+    unread: u64,
+    attempt: u32,
+    redelivered: bool,
+}
+
+#[derive(Serialize)]
+struct UnreadCount {
+    count: u64,
+    unseen: u64,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    message: &'a str,
+    code: &'a str,
+}
+
+/// What a client asks of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// `notification:acknowledge`: these have arrived.
+    Acknowledge(Vec<RecipientId>),
+    /// `join`: be in the room of this user.
+    Join(UserId),
+    /// `ping`: asks for `pong`.
+    Ping,
+}
+
+/// Why an event was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// No event has this name (shortened).
+    #[error("there is no event {0:?}")]
+    Unknown(String),
+    /// The payload is not what the event takes.
+    #[error("{event} takes {expected}")]
+    Payload {
+        /// The event.
+        event: &'static str,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// `join` for another user's room.
+    #[error("nobody joins another user's room")]
+    Forbidden,
+    /// None of the named records is in the inbox.
+    #[error("no such notification")]
+    NotFound,
+    /// The server could not carry it out; trying again may help.
+    #[error("the event could not be carried out")]
+    Server,
+}
+
+impl EventError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "UNKNOWN_EVENT",
+            Self::Payload { .. } => "INVALID_PAYLOAD",
+            Self::Forbidden => "FORBIDDEN",
+            Self::NotFound => "NOT_FOUND",
+            Self::Server => "SERVER_ERROR",
+        }
+    }
+}
+
+impl ClientEvent {
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// [`EventError::Unknown`], [`EventError::Payload`].
+    pub fn parse(data: &EventData<'_>) -> Result<Self, EventError> {
+        let argument = data.arg_at(0);
+        let first = argument.as_ref().map(Json::as_str);
+        let name = match data.name() {
+            EventName::Text(name) => name,
+            EventName::Number(number) => return Err(EventError::Unknown(number.to_string())),
+        };
+        match name.as_ref() {
+            "notification:acknowledge" => acknowledge(first).ok_or(EventError::Payload {
+                event: "notification:acknowledge",
+                expected: "{recipient_id} or an array of up to 1000 of them",
+            }),
+            "join" => first
+                .and_then(|json| serde_json::from_str(json).ok())
+                .map(Self::Join)
+                .ok_or(EventError::Payload {
+                    event: "join",
+                    expected: "a user id",
+                }),
+            "ping" => Ok(Self::Ping),
+            unknown => Err(EventError::Unknown(unknown.chars().take(64).collect())),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct RecipientRef {
+    recipient_id: RecipientId,
+}
+
+fn acknowledge(json: Option<&str>) -> Option<ClientEvent> {
+    let json = json?;
+    let named: Vec<RecipientRef> = if json.starts_with('[') {
+        serde_json::from_str(json).ok()?
+    } else {
+        vec![serde_json::from_str(json).ok()?]
+    };
+    (1..=MAX_ACKNOWLEDGED)
+        .contains(&named.len())
+        .then(|| ClientEvent::Acknowledge(named.into_iter().map(|r| r.recipient_id).collect()))
+}
+
+/// The answer to an event that asked for an ack: `{ok:true,...}` or `{ok:false,error:{code,message}}`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Acknowledgement {
+    /// Done.
+    Done {
+        /// Always `true`.
+        ok: True,
+        /// How many records this changed, where that is the question.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        acknowledged: Option<usize>,
+    },
+    /// Refused.
+    Refused {
+        /// Always `false`.
+        ok: False,
+        /// Why.
+        error: RefusedError,
+    },
+}
+
+/// Why an event was refused, inside its ack.
+#[derive(Debug, Serialize)]
+pub struct RefusedError {
+    code: &'static str,
+    message: String,
+}
+
+/// Serialises as `true`.
+#[derive(Debug)]
+pub struct True;
+
+/// Serialises as `false`.
+#[derive(Debug)]
+pub struct False;
+
+impl Serialize for True {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(true)
+    }
+}
+
+impl Serialize for False {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(false)
+    }
+}
+
+impl Acknowledgement {
+    /// Done, with nothing to count.
+    #[must_use]
+    pub const fn done() -> Self {
+        Self::Done {
+            ok: True,
+            acknowledged: None,
+        }
+    }
+
+    /// Done; `count` records changed.
+    #[must_use]
+    pub const fn acknowledged(count: usize) -> Self {
+        Self::Done {
+            ok: True,
+            acknowledged: Some(count),
+        }
+    }
+}
+
+impl From<&EventError> for Acknowledgement {
+    fn from(error: &EventError) -> Self {
+        Self::Refused {
+            ok: False,
+            error: RefusedError {
+                code: error.code(),
+                message: error.to_string(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: &str = "e14f8a89-af8c-5ce1-afff-8fcab68bb02b";
+
+    fn parse(name: &str, arguments: &str) -> Result<ClientEvent, EventError> {
+        let arguments: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(arguments).unwrap();
+        let arguments = arguments.iter().map(|json| Json::new(json.get()).unwrap());
+        ClientEvent::parse(&EventData::new(name).unwrap().json_args(arguments))
+    }
+
+    #[test]
+    fn each_event_takes_its_payload_and_nothing_else() {
+        let id = RecipientId::parse(ID).unwrap();
+        let one = format!(r#"[{{"recipient_id":"{ID}"}}]"#);
+        let two = format!(r#"[[{{"recipient_id":"{ID}"}},{{"recipient_id":"{ID}","more":1}}]]"#);
+        assert_eq!(
+            parse("notification:acknowledge", &one),
+            Ok(ClientEvent::Acknowledge(vec![id]))
+        );
+        assert_eq!(
+            parse("notification:acknowledge", &two),
+            Ok(ClientEvent::Acknowledge(vec![id, id]))
+        );
+        assert_eq!(parse("ping", "[]"), Ok(ClientEvent::Ping));
+        assert_eq!(
+            parse("join", r#"["u1"]"#),
+            Ok(ClientEvent::Join(UserId::parse("u1").unwrap()))
+        );
+        for (name, arguments, code) in [
+            ("notification:acknowledge", "[]", "INVALID_PAYLOAD"),
+            ("notification:acknowledge", "[[]]", "INVALID_PAYLOAD"),
+            ("notification:acknowledge", "[7]", "INVALID_PAYLOAD"),
+            (
+                "notification:acknowledge",
+                r#"[{"recipient_id":"x"}]"#,
+                "INVALID_PAYLOAD",
+            ),
+            ("join", "[{}]", "INVALID_PAYLOAD"),
+            ("join", r#"["a\u0000"]"#, "INVALID_PAYLOAD"),
+            ("notification:new", "[{}]", "UNKNOWN_EVENT"),
+            ("", "[]", "UNKNOWN_EVENT"),
+        ] {
+            assert_eq!(
+                parse(name, arguments).unwrap_err().code(),
+                code,
+                "{name} {arguments}"
+            );
+        }
+    }
+
+    #[test]
+    fn acks_say_ok_or_why_not() {
+        let json = |ack| serde_json::to_string(&ack).unwrap();
+        assert_eq!(json(Acknowledgement::done()), r#"{"ok":true}"#);
+        assert_eq!(
+            json(Acknowledgement::acknowledged(2)),
+            r#"{"ok":true,"acknowledged":2}"#
+        );
+        assert_eq!(
+            json(Acknowledgement::from(&EventError::NotFound)),
+            r#"{"ok":false,"error":{"code":"NOT_FOUND","message":"no such notification"}}"#
+        );
+    }
+
+    #[test]
+    fn payloads_have_the_documented_shape() {
+        let user = UserId::parse("u1").unwrap();
+        let counts = Counts {
+            unread: 2,
+            unseen: 1,
+            seq: 9,
+        };
+        for (event, name, payload) in [
+            (
+                ServerEvent::Authenticated {
+                    user,
+                    connected_at: Timestamp::from_ms(0),
+                    counts,
+                },
+                "authenticated",
+                r#"{"user_id":"u1","connected_at":"1970-01-01T00:00:00.000Z","unread":2,"seq":9}"#,
+            ),
+            (
+                ServerEvent::UnreadCount(counts),
+                "unread:count",
+                r#"{"count":2,"unseen":1,"seq":9}"#,
+            ),
+            (ServerEvent::Pong, "pong", "{}"),
+            (
+                ServerEvent::Error(EventError::Forbidden),
+                "error",
+                r#"{"message":"nobody joins another user's room","code":"FORBIDDEN"}"#,
+            ),
+        ] {
+            assert_eq!(
+                event.encode().unwrap().as_str(),
+                format!(r#"["{name}",{payload}]"#)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_event_is_read_or_refused(name in "notification:acknowledge|join|ping|.{0,20}", argument in "(?s).{0,60}") {
+            let _ = ClientEvent::parse(&EventData::new(&name).unwrap().json_arg(&Json::string(&argument)));
+        }
+    }
+}

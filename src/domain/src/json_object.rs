@@ -1,0 +1,136 @@
+//! Reading a JSON object field by field, so that every mistake in it is found in one pass.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// One mistake in a request body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mistake {
+    /// JSON pointer (RFC 6901) to the place.
+    pub pointer: String,
+    /// What was expected there.
+    pub detail: String,
+}
+
+/// The raw members of an object, in order, and what was found wrong with them so far.
+#[derive(Debug)]
+pub struct JsonObject<'a> {
+    pointer: String,
+    members: Vec<(String, &'a RawValue)>,
+    /// Fields nobody asked for.
+    pub unknown: Vec<Mistake>,
+    /// Fields with a wrong value.
+    pub invalid: Vec<Mistake>,
+}
+
+impl<'a> JsonObject<'a> {
+    /// Splits `json` into members. `pointer` is where the object stands in the whole body.
+    ///
+    /// # Errors
+    /// When `json` is not a JSON object.
+    pub fn parse(json: &'a str, pointer: &str) -> Result<Self, serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let members = deserializer.deserialize_map(Members)?;
+        deserializer.end()?;
+        Ok(Self {
+            pointer: pointer.to_owned(),
+            members,
+            unknown: Vec::new(),
+            invalid: Vec::new(),
+        })
+    }
+
+    /// Takes the raw value of `name`; a field given twice is a mistake.
+    pub fn take(&mut self, name: &str) -> Option<&'a RawValue> {
+        let mut found = None;
+        while let Some(at) = self.members.iter().position(|(member, _)| member == name) {
+            let (_, value) = self.members.remove(at);
+            if found.replace(value).is_some() {
+                self.mistake(name, "given twice");
+            }
+        }
+        found.filter(|value| value.get() != "null")
+    }
+
+    /// Takes `name` as a `T`; `expected` says in words what a `T` looks like.
+    pub fn take_as<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Option<T> {
+        let raw = self.take(name)?;
+        let parsed = serde_json::from_str(raw.get()).ok();
+        if parsed.is_none() {
+            self.mistake(name, format!("expected {expected}"));
+        }
+        parsed
+    }
+
+    /// Takes `name` as text of at most `max` characters.
+    pub fn take_text(&mut self, name: &str, max: usize) -> Option<String> {
+        let text: String = self.take_as(name, "text")?;
+        let length = text.chars().count();
+        if length > max {
+            self.mistake(name, format!("at most {max} characters, this has {length}"));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Takes `name` as an object to be read in turn.
+    pub fn take_object(&mut self, name: &str) -> Option<JsonObject<'a>> {
+        let raw = self.take(name)?;
+        let object = JsonObject::parse(raw.get(), &self.pointer_to(name)).ok();
+        if object.is_none() {
+            self.mistake(name, "expected an object");
+        }
+        object
+    }
+
+    /// Notes a mistake at `name`.
+    pub fn mistake(&mut self, name: &str, detail: impl Into<String>) {
+        self.invalid.push(Mistake {
+            pointer: self.pointer_to(name),
+            detail: detail.into(),
+        });
+    }
+
+    /// Ends the reading: whatever was not taken is unknown. A nested object's findings join its parent's.
+    pub fn finish_into(mut self, parent: &mut JsonObject<'_>) {
+        self.close();
+        parent.unknown.append(&mut self.unknown);
+        parent.invalid.append(&mut self.invalid);
+    }
+
+    /// Ends the reading of the outermost object: whatever was not taken is unknown.
+    pub fn close(&mut self) {
+        for (name, _) in std::mem::take(&mut self.members) {
+            self.unknown.push(Mistake {
+                pointer: self.pointer_to(&name),
+                detail: "not a field of this object".to_owned(),
+            });
+        }
+    }
+
+    fn pointer_to(&self, name: &str) -> String {
+        let shown: String = name.chars().take(64).collect();
+        format!("{}/{}", self.pointer, shown.replace('~', "~0").replace('/', "~1"))
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(String, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(members)
+    }
+}

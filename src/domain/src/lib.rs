@@ -1,0 +1,54 @@
+//! The rules of Dormouse. Time, randomness and configuration are arguments; nothing here waits,
+//! stores or sends.
+//!
+//! In reading order:
+//!
+//! 1. [`time`], [`id`]: what instants, users and notifications are called.
+//! 2. [`config`]: every setting.
+//! 3. [`auth`], [`engine_request`], [`handshake`], [`service_key`]: who is calling.
+//! 4. [`push`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for.
+//! 5. [`inbox`], [`delivery`], [`alarm`]: what it does to a user's inbox.
+//! 6. [`session`], [`stranger`], [`event`], [`presence`]: the connections that hear of it.
+//! 7. [`page`], [`problem`]: what callers over HTTP get.
+
+pub mod time;
+
+pub mod id;
+
+pub mod config;
+
+pub mod auth;
+
+pub mod engine_request;
+
+pub mod handshake;
+
+pub mod service_key;
+
+pub mod push;
+
+pub mod json_object;
+
+pub mod notification;
+
+pub mod markdown;
+
+pub mod idempotency;
+
+pub mod inbox;
+
+pub mod delivery;
+
+pub mod alarm;
+
+pub mod session;
+
+pub mod stranger;
+
+pub mod event;
+
+pub mod presence;
+
+pub mod page;
+
+pub mod problem;

@@ -1,0 +1,141 @@
+//! Who is online: derived from the open sockets, never counted (DESIGN 8).
+
+use serde::Serialize;
+
+use crate::id::UserId;
+use crate::inbox::Head;
+use crate::session::Session;
+use crate::time::{Timestamp, iso};
+
+/// One user's presence, asked of their own hub.
+#[derive(Debug, Serialize)]
+pub struct Presence<'a> {
+    user_id: &'a UserId,
+    online: bool,
+    /// Open connections that joined a namespace.
+    connections: usize,
+    #[serde(with = "iso::option")]
+    online_since: Option<Timestamp>,
+    #[serde(with = "iso::option")]
+    last_seen_at: Option<Timestamp>,
+    sockets: Vec<PresentSocket<'a>>,
+    consistency: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct PresentSocket<'a> {
+    sid: &'a str,
+    namespace: &'static str,
+    #[serde(with = "iso")]
+    connected_at: Timestamp,
+}
+
+impl<'a> Presence<'a> {
+    /// What `sessions`, those of the open sockets, and the stored head say at `now`. A user nothing is
+    /// stored about is offline and was never seen.
+    #[must_use]
+    pub fn of(user_id: &'a UserId, head: Option<&Head>, sessions: &'a [Session], now: Timestamp) -> Self {
+        let present: Vec<_> = sessions.iter().filter(|s| s.is_present(now)).collect();
+        let online = !present.is_empty();
+        let sockets = present
+            .iter()
+            .flat_map(|session| &session.namespaces)
+            .map(|joined| PresentSocket {
+                sid: &joined.sid,
+                namespace: joined.namespace.name(),
+                connected_at: joined.connected_at,
+            })
+            .collect();
+        Self {
+            user_id,
+            online,
+            connections: present.len(),
+            online_since: head.and_then(|head| head.online_since).filter(|_| online),
+            last_seen_at: if online {
+                Some(now)
+            } else {
+                head.and_then(|head| head.last_seen_at)
+            },
+            sockets,
+            consistency: "strong",
+        }
+    }
+}
+
+/// What is known about sockets at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// At least one is open now.
+    Open,
+    /// The last one was seen to close now.
+    Closed,
+    /// None is open, and nobody saw the last one go: the runtime was restarted.
+    Lost,
+}
+
+/// The head after `sighting`; `None` when it stays as it is.
+///
+/// Only the edges are stored: going online and going offline. What was lost with a restart keeps the
+/// last time that is known for certain.
+#[must_use]
+pub fn reconcile(head: &Head, sighting: Sighting, now: Timestamp) -> Option<Head> {
+    match (sighting, head.online_since) {
+        (Sighting::Open, None) => Some(Head {
+            online_since: Some(now),
+            last_seen_at: Some(now),
+            ..head.clone()
+        }),
+        (Sighting::Closed, Some(_)) => Some(Head {
+            online_since: None,
+            last_seen_at: Some(now),
+            ..head.clone()
+        }),
+        (Sighting::Lost, Some(_)) => Some(Head {
+            online_since: None,
+            ..head.clone()
+        }),
+        (Sighting::Open, Some(_)) | (Sighting::Closed | Sighting::Lost, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+    use super::*;
+
+    #[test]
+    fn only_the_edges_are_stored() {
+        let at = Timestamp::from_ms;
+        let offline = Head {
+            last_seen_at: Some(at(5)),
+            ..Head::new(UserId::parse("u1").unwrap())
+        };
+        let online = Head {
+            online_since: Some(at(7)),
+            last_seen_at: Some(at(7)),
+            ..offline.clone()
+        };
+        for (head, sighting, expected) in [
+            (&offline, Sighting::Open, Some((Some(at(9)), Some(at(9))))),
+            (&offline, Sighting::Closed, None),
+            (&offline, Sighting::Lost, None),
+            (&online, Sighting::Open, None),
+            (&online, Sighting::Closed, Some((None, Some(at(9))))),
+            (&online, Sighting::Lost, Some((None, Some(at(7))))),
+        ] {
+            let found = reconcile(head, sighting, at(9)).map(|h| (h.online_since, h.last_seen_at));
+            assert_eq!(found, expected, "{sighting:?}");
+        }
+    }
+
+    #[test]
+    fn a_user_never_seen_is_offline() {
+        let user = UserId::parse("u1").unwrap();
+        let presence = Presence::of(&user, None, &[], Timestamp::from_ms(1));
+        assert_eq!(
+            serde_json::to_string(&presence).unwrap(),
+            r#"{"user_id":"u1","online":false,"connections":0,"online_since":null,"last_seen_at":null,"sockets":[],"consistency":"strong"}"#
+        );
+    }
+}

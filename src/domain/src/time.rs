@@ -1,0 +1,107 @@
+//! Instants as the wire and the record write them. Time is always an argument: nothing here reads a clock.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The instant `ms` milliseconds after the epoch.
+    #[must_use]
+    pub const fn from_ms(ms: u64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn as_ms(self) -> u64 {
+        self.0
+    }
+
+    /// The instant `ms` milliseconds later; stays at the last representable one.
+    #[must_use]
+    pub const fn after_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to `self`; 0 when `earlier` is the later one.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The same instant for crates that speak `chrono`; the epoch when it is out of chrono's range.
+    #[must_use]
+    pub fn to_datetime(self) -> DateTime<Utc> {
+        i64::try_from(self.0)
+            .ok()
+            .and_then(DateTime::from_timestamp_millis)
+            .unwrap_or_default()
+    }
+}
+
+/// ISO 8601 in UTC with milliseconds: `2026-11-20T07:00:00.000Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_datetime().to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+/// Serialises a [`Timestamp`] as ISO 8601 text, as every payload and HTTP body shows it.
+pub mod iso {
+    use serde::Serializer;
+
+    use super::Timestamp;
+
+    /// `serialize_with` for a plain field.
+    ///
+    /// # Errors
+    /// Whatever the serializer reports.
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(at)
+    }
+
+    /// The same for an optional field: `null` when there is no instant.
+    pub mod option {
+        use serde::Serializer;
+
+        use super::super::Timestamp;
+
+        /// `serialize_with` for an optional field.
+        ///
+        /// # Errors
+        /// Whatever the serializer reports.
+        pub fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+            match at {
+                Some(at) => serializer.collect_str(at),
+                None => serializer.serialize_none(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_iso_8601_in_utc_with_milliseconds() {
+        assert_eq!(
+            Timestamp::from_ms(1_795_158_000_007).to_string(),
+            "2026-11-20T07:00:00.007Z"
+        );
+    }
+
+    #[test]
+    fn an_instant_out_of_range_does_not_panic() {
+        assert_eq!(
+            Timestamp::from_ms(u64::MAX).to_string(),
+            "1970-01-01T00:00:00.000Z"
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! The HTTP API (DESIGN 9): the service plane for other services, the user plane for a user's own inbox.
+
+pub(crate) mod me;
+pub(crate) mod notifications;
+pub(crate) mod presence;
+
+use dormouse_domain::auth::Identity;
+use dormouse_domain::config::Config;
+use dormouse_domain::handshake::{Credentials, identify};
+use dormouse_domain::service_key::{Scope, ServiceKey};
+use worker::Request;
+
+use crate::clock;
+use crate::http::{Refusal, header};
+
+/// The service key a request carries, when it may do `scope`.
+fn authorize_service<'c>(
+    request: &Request,
+    config: &'c Config,
+    scope: Scope,
+) -> Result<&'c ServiceKey, Refusal> {
+    let authorization = header(request.headers(), "authorization")?;
+    let key = config.service_keys.authorize(authorization.as_deref(), scope);
+    key.map_err(|error| Refusal::Problem(error.into()))
+}
+
+/// The user a request is from: a bearer token, or the cookie from an allowed origin.
+fn authorize_user(request: &Request, config: &Config) -> Result<Identity, Refusal> {
+    let authorization = header(request.headers(), "authorization")?;
+    let cookie = header(request.headers(), "cookie")?;
+    let origin = header(request.headers(), "origin")?;
+    let credentials = Credentials {
+        authorization: authorization.as_deref(),
+        cookie: cookie.as_deref(),
+        origin: origin.as_deref(),
+        query_token: None,
+    };
+    identify(clock::now(), &config.handshake, &config.token_key, &credentials)
+        .map_err(|error| Refusal::Problem(error.into()))
+}

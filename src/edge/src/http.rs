@@ -1,0 +1,104 @@
+//! Answers over HTTP.
+
+use dormouse_domain::problem::{Code, Problem};
+use serde::Serialize;
+use worker::{Error, Headers, Request, Response, Result, console_error};
+
+/// Why a request is not answered as asked.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The caller's doing, or a known state of the service.
+    Problem(Problem),
+    /// The platform failed.
+    Platform(Error),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Platform(error)
+    }
+}
+
+impl Refusal {
+    /// The answer. What the platform said is logged, never sent.
+    pub(crate) fn into_response(self) -> Result<Response> {
+        let problem = match self {
+            Self::Problem(problem) => problem,
+            Self::Platform(error) => {
+                console_error!("request failed: {error}");
+                Problem::new(Code::Unavailable)
+            }
+        };
+        let mut response = json(problem.status(), &problem)?;
+        response
+            .headers_mut()
+            .set("content-type", "application/problem+json")?;
+        if problem.status() == 401 {
+            response.headers_mut().set("www-authenticate", "Bearer")?;
+        }
+        Ok(response)
+    }
+}
+
+/// A JSON answer that no cache keeps.
+///
+/// # Errors
+/// When the platform refuses to make it.
+pub(crate) fn json<T: Serialize>(status: u16, body: &T) -> Result<Response> {
+    let mut response = Response::from_json(body)?.with_status(status);
+    response.headers_mut().set("cache-control", "no-store")?;
+    Ok(response)
+}
+
+/// A header's value; `None` when the request has none.
+///
+/// # Errors
+/// When the platform refuses the name.
+pub(crate) fn header(headers: &Headers, name: &str) -> Result<Option<String>> {
+    headers.get(name)
+}
+
+/// The body as text of at most `max_bytes`.
+///
+/// # Errors
+/// [`Code::UnsupportedMediaType`] unless it is `application/json`, [`Code::PayloadTooLarge`],
+/// [`Code::MalformedJson`] when it is not UTF-8.
+pub(crate) async fn json_body(
+    request: &mut Request,
+    max_bytes: usize,
+) -> std::result::Result<String, Refusal> {
+    let content_type = header(request.headers(), "content-type")?.unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(Code::UnsupportedMediaType).into());
+    }
+    let too_large =
+        || Problem::new(Code::PayloadTooLarge).detail(format!("at most {max_bytes} bytes are read"));
+    let announced = header(request.headers(), "content-length")?;
+    if announced
+        .and_then(|text| text.parse().ok())
+        .is_some_and(|length: usize| length > max_bytes)
+    {
+        return Err(too_large().into());
+    }
+    let mut body = Vec::new();
+    let mut stream = request.stream()?;
+    while let Some(chunk) = futures_util::StreamExt::next(&mut stream).await {
+        let chunk = chunk?;
+        if body.len().saturating_add(chunk.len()) > max_bytes {
+            return Err(too_large().into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    String::from_utf8(body).map_err(|_| {
+        Problem::new(Code::MalformedJson)
+            .detail("the body is not UTF-8")
+            .into()
+    })
+}

@@ -1,0 +1,175 @@
+//! How the Worker calls a user's hub.
+//!
+//! Worker and hub may be of neighbouring versions while a deployment rolls out, so the shapes here
+//! change only by addition; a test in the domain pins those that are its own.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dormouse_domain::auth::Identity;
+use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::inbox::{Entry, Receipt};
+use dormouse_domain::notification::{Content, Notification};
+use dormouse_domain::page::PageRequest;
+use dormouse_domain::session::Acknowledging;
+use dormouse_domain::time::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use worker::{Env, Error, Headers, Method, Request, RequestInit, Response, Result};
+
+use crate::{bindings, instruments};
+
+/// Carries the call; whatever a client sends under this name is replaced.
+const CALL_HEADER: &str = "x-dormouse-call";
+
+/// A call and the user whose hub it is for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HubRequest {
+    pub(crate) user: UserId,
+    pub(crate) call: HubCall,
+}
+
+/// What a hub can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum HubCall {
+    /// Take the WebSocket this request upgrades to.
+    Open(OpenCall),
+    /// Here is the next entry of the user's room: answers a [`NudgeReply`].
+    Nudge(EntryRecord),
+    /// The user's room may hold more than the hub knows.
+    CatchUp,
+    /// A page of the inbox.
+    List(PageRequest),
+    /// The counts.
+    Counts,
+    /// Who is connected.
+    Presence,
+    /// What the tests look at.
+    #[cfg(feature = "instruments")]
+    Info,
+}
+
+/// Who opens a connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OpenCall {
+    pub(crate) identity: Identity,
+    pub(crate) acknowledging: Acknowledging,
+}
+
+/// The answer to a nudge.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum NudgeReply {
+    /// The entry is in the inbox, now or since earlier.
+    Applied(Receipt),
+    /// The entry was in the inbox and is not any more.
+    Gone,
+}
+
+/// An [`Entry`] between objects.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EntryRecord {
+    n: u64,
+    id: NotificationId,
+    created_at: Timestamp,
+    content: Content,
+}
+
+impl EntryRecord {
+    pub(crate) fn new(n: u64, notification: &Notification) -> Self {
+        Self {
+            n,
+            id: notification.id,
+            created_at: notification.created_at,
+            content: notification.content.clone(),
+        }
+    }
+}
+
+impl From<EntryRecord> for Entry {
+    fn from(record: EntryRecord) -> Self {
+        Self {
+            n: record.n,
+            notification: Some(Notification {
+                id: record.id,
+                created_at: record.created_at,
+                content: record.content,
+            }),
+        }
+    }
+}
+
+impl HubRequest {
+    pub(crate) const fn new(user: UserId, call: HubCall) -> Self {
+        Self { user, call }
+    }
+
+    /// Calls the hub.
+    ///
+    /// # Errors
+    /// When it can't be reached or does not answer 2xx.
+    pub(crate) async fn send(&self, env: &Env) -> Result<Response> {
+        let body = serde_json::to_string(self)?;
+        let mut init = RequestInit::new();
+        init.with_method(Method::Post).with_body(Some(body.into()));
+        let request = Request::new_with_init("https://hub/", &init)?;
+        let response = self.fetch(env, request).await?;
+        if (200..300).contains(&response.status_code()) {
+            Ok(response)
+        } else {
+            Err(Error::RustError(format!(
+                "hub answered {}",
+                response.status_code()
+            )))
+        }
+    }
+
+    /// Calls the hub and reads its answer.
+    ///
+    /// # Errors
+    /// As [`HubRequest::send`], or when the answer is of another shape.
+    pub(crate) async fn send_for<T: DeserializeOwned>(&self, env: &Env) -> Result<T> {
+        self.send(env).await?.json().await
+    }
+
+    /// Forwards a client's upgrade; the answer goes back to the client as it is, and no code of the
+    /// Worker stays between the two.
+    ///
+    /// # Errors
+    /// When the hub can't be reached.
+    pub(crate) async fn forward(&self, env: &Env, upgrade: &Request) -> Result<Response> {
+        let mut forwarded = upgrade.clone_mut()?;
+        forwarded
+            .headers_mut()?
+            .set(CALL_HEADER, &URL_SAFE_NO_PAD.encode(serde_json::to_vec(self)?))?;
+        self.fetch(env, forwarded).await
+    }
+
+    async fn fetch(&self, env: &Env, request: Request) -> Result<Response> {
+        instruments::count(instruments::Unit::ObjectRequests, 1);
+        bindings::user_hubs(env)?
+            .get_by_name(self.user.as_str())?
+            .fetch_with_request(request)
+            .await
+    }
+
+    /// Reads a call, in the hub.
+    ///
+    /// # Errors
+    /// When it is of another shape.
+    pub(crate) async fn receive(request: &mut Request) -> Result<Self> {
+        match call_header(request.headers())? {
+            Some(json) => Ok(serde_json::from_slice(&json)?),
+            None => Ok(serde_json::from_slice(&request.bytes().await?)?),
+        }
+    }
+}
+
+fn call_header(headers: &Headers) -> Result<Option<Vec<u8>>> {
+    headers
+        .get(CALL_HEADER)?
+        .map(|text| {
+            URL_SAFE_NO_PAD
+                .decode(text)
+                .map_err(|_| Error::RustError("the call header is not base64url".to_owned()))
+        })
+        .transpose()
+}

@@ -1,0 +1,86 @@
+//! Fail points and the ledger. In the production bundle every function here is empty.
+//!
+//! A *fail point* stands between two steps; a test names one, and there the step fails or the event
+//! stops for ever (and the test kills the process). The *ledger* counts billable units.
+
+#[cfg(feature = "instruments")]
+mod counters;
+#[cfg(feature = "instruments")]
+mod fail_points;
+#[cfg(feature = "instruments")]
+pub(crate) mod routes;
+
+#[cfg(feature = "instruments")]
+pub(crate) use self::counters::count;
+#[cfg(feature = "instruments")]
+pub(crate) use self::fail_points::reach;
+
+/// Where an event can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "instruments", derive(Hash, serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "instruments", serde(rename_all = "kebab-case"))]
+pub(crate) enum FailPoint {
+    /// A push is validated, nothing is stored.
+    PushBeforeCommit,
+    /// The record has committed the push; the Worker has not read the answer.
+    CommitAnswered,
+    /// The push is stored; no hub knows.
+    PushCommitted,
+    /// The hubs have answered; the pusher has not been answered.
+    PushNudged,
+    /// A hub could not be reached; the queue does not know.
+    NudgeQueued,
+    /// The hub has the nudge; nothing is stored in it.
+    NudgeReceived,
+    /// The inbox has the entry; no socket got it.
+    EntryStored,
+    /// The sockets got the entry; the Worker has not been answered.
+    NudgeApplied,
+    /// The hub is about to read the record.
+    CatchUpBeforePull,
+    /// The hub has read the record; nothing of it is applied.
+    CatchUpPulled,
+    /// The hub is about to write the record.
+    OutboxBeforeFlush,
+    /// The record is written; the hub still thinks it owes.
+    OutboxFlushed,
+}
+
+/// What is billed, as the platform's price list counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "instruments", derive(PartialOrd, Ord, serde::Serialize))]
+#[cfg_attr(feature = "instruments", serde(rename_all = "snake_case"))]
+pub(crate) enum Unit {
+    /// Requests to the Worker.
+    WorkerRequests,
+    /// Requests to Durable Objects, upgrades included.
+    ObjectRequests,
+    /// Alarms that went off.
+    Alarms,
+    /// Alarms set: one row written each.
+    AlarmsSet,
+    /// WebSocket messages that woke or reached an object.
+    MessagesReceived,
+    /// Rows read in objects.
+    ObjectRowsRead,
+    /// Rows written in objects, without alarms.
+    ObjectRowsWritten,
+    /// Calls to D1.
+    RecordBatches,
+    /// Statements in them.
+    RecordStatements,
+    /// Rows read in D1.
+    RecordRowsRead,
+    /// Rows written in D1.
+    RecordRowsWritten,
+}
+
+/// Counts nothing.
+#[cfg(not(feature = "instruments"))]
+pub(crate) const fn count(_unit: Unit, _by: usize) {}
+
+/// Never fails.
+#[cfg(not(feature = "instruments"))]
+pub(crate) async fn reach(_point: FailPoint) -> worker::Result<()> {
+    Ok(())
+}

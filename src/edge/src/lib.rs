@@ -1,0 +1,63 @@
+//! The Worker and its Durable Objects: the only crate that sees the platform. It loads what a rule
+//! needs, calls the rule, stores what comes out, then sends.
+//!
+//! In reading order:
+//!
+//! 1. [`router`]: which request goes where; [`socket_io`], [`api`]: the two doors.
+//! 2. [`hub`]: the object of one user; [`hub_rpc`]: how it is called; [`sockets`], [`storage`]: what it holds.
+//! 3. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached.
+//! 4. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`]: small things everyone needs.
+//! 5. [`instruments`]: fail points and the ledger, empty in the production bundle.
+
+mod router;
+
+mod socket_io;
+
+mod api;
+
+mod hub;
+
+mod hub_rpc;
+
+mod sockets;
+
+mod storage;
+
+mod record;
+
+mod d1;
+
+mod nudges;
+
+mod settings;
+
+mod bindings;
+
+mod clock;
+
+mod entropy;
+
+mod http;
+
+mod instruments;
+
+use worker::{Context, Env, MessageBatch, Request, Response, Result, event};
+
+/// Answers every HTTP request.
+///
+/// # Errors
+/// Never: a refusal is a response.
+#[event(fetch)]
+async fn fetch(request: Request, env: Env, context: Context) -> Result<Response> {
+    router::route(request, env, context).await
+}
+
+/// Takes the messages of the queue `nudges`.
+///
+/// # Errors
+/// Never: an error would abort every request of the isolate; each message is settled by itself.
+#[event(queue)]
+async fn queue(batch: MessageBatch<nudges::Nudge>, env: Env, _context: Context) -> Result<()> {
+    nudges::consume(&batch, &env).await;
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! The queue `nudges`: hubs that could not be reached after a push was stored are told later.
+
+use dormouse_domain::id::UserId;
+use serde::{Deserialize, Serialize};
+use worker::{Env, MessageBatch, MessageExt, QueueRetryOptionsBuilder, Result, console_error};
+
+use crate::bindings;
+use crate::hub_rpc::{HubCall, HubRequest};
+use crate::instruments::{FailPoint, reach};
+
+/// Seconds before a hub that still can't be reached is told again.
+const RETRY_DELAY_S: u32 = 10;
+
+/// Tells a hub that its user's log is longer than it may know.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Nudge {
+    /// The version of this shape.
+    v: u8,
+    user: String,
+}
+
+/// Queues a nudge for `user`.
+///
+/// # Errors
+/// When the queue does not take it.
+pub(crate) async fn enqueue(env: &Env, user: UserId) -> Result<()> {
+    reach(FailPoint::NudgeQueued).await?;
+    bindings::nudges(env)?
+        .send(&Nudge {
+            v: 1,
+            user: user.into(),
+        })
+        .await
+}
+
+/// Takes a batch; each message is acknowledged or comes again by itself.
+pub(crate) async fn consume(batch: &MessageBatch<Nudge>, env: &Env) {
+    for message in batch.iter() {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => {
+                // The platform counts its deliveries; it ends in the dead-letter queue.
+                console_error!("a nudge of another shape: {error}");
+                continue;
+            }
+        };
+        match tell(env, &message.body().user).await {
+            Ok(()) => message.ack(),
+            Err(error) => {
+                console_error!("a hub could still not be reached: {error}");
+                message.retry_with_options(
+                    &QueueRetryOptionsBuilder::new()
+                        .with_delay_seconds(RETRY_DELAY_S)
+                        .build(),
+                );
+            }
+        }
+    }
+}
+
+async fn tell(env: &Env, user: &str) -> Result<()> {
+    let user = UserId::parse(user).map_err(|error| worker::Error::RustError(error.to_string()))?;
+    HubRequest::new(user, HubCall::CatchUp)
+        .send(env)
+        .await
+        .map(|_| ())
+}
