@@ -143,9 +143,10 @@ impl Storage {
         if !self.exists()? {
             return Ok(outbox);
         }
+        // CROSS JOIN fixes the order: from the few that are owed to their items, never through all items.
         let rows: Vec<Row> = self.rows(
             "SELECT o.recipient_id, o.revision, i.notification_id, i.attempts, i.delivered_at
-             FROM outbox o JOIN items i ON i.recipient_id = o.recipient_id LIMIT ?1",
+             FROM outbox o CROSS JOIN items i ON i.recipient_id = o.recipient_id LIMIT ?1",
             vec![limit.into()],
         )?;
         for row in rows {
@@ -269,7 +270,7 @@ impl Storage {
     fn exists(&self) -> Result<bool> {
         if !self.found.get() {
             let tables: Vec<Nothing> = self.rows(
-                "SELECT 1 AS nothing FROM sqlite_master WHERE name = 'head'",
+                "SELECT name FROM sqlite_master WHERE name = 'head'",
                 vec![],
             )?;
             self.found.set(!tables.is_empty());
