@@ -1,0 +1,197 @@
+# `make help` lists what there is to type. Works with GNU make 3.81 and later and any POSIX sh.
+
+PORT ?= 8787
+STATE ?= .wrangler/state
+BUNDLE_BUDGET := 600000
+
+WORKER_BUILD_VERSION := 0.8.7
+# The tool and the crate pinned in src/edge/Cargo.toml must be the same version.
+WASM_BINDGEN_VERSION := 0.2.129
+
+ROOT := $(CURDIR)
+STAMPS := .tools/stamps
+CARGO_TOOLS := $(STAMPS)/worker-build-$(WORKER_BUILD_VERSION) $(STAMPS)/wasm-bindgen-cli-$(WASM_BINDGEN_VERSION)
+NODE_MODULES := node_modules/.stamp
+NODE := node_modules/.bin/node
+
+# Everything a bundle is made of; the folders too, so that a removed file counts as a change.
+SOURCES := $(shell find src) $(wildcard Cargo.toml Cargo.lock)
+
+# A build server must not quietly resolve other versions than the committed ones.
+LOCKED := $(if $(CI),--locked)
+
+WASM := --target wasm32-unknown-unknown
+# Only wasm32 means anything to the edge crate: natively it compiles and then aborts.
+NATIVE := --workspace --exclude dormouse-edge
+# worker-build sets this for its own run; checks must see the same code.
+BINDGEN_ENV := WASM_BINDGEN_USE_JS_SYS=1
+
+# Command line texts reach the scripts through the environment and as they were typed: make expands no `$` in
+# them and no shell reads them. USER counts only when typed; the environment has a login name in it.
+export ARG_USER = $(if $(filter command,$(firstword $(origin USER))),$(value USER))
+export ARG_TITLE = $(value TITLE)
+export ARG_CONTENT = $(value CONTENT)
+export ARG_DEPARTMENTS = $(value DEPARTMENTS)
+export ARG_TTL = $(value TTL)
+unexport TITLE CONTENT DEPARTMENTS TTL
+export PORT STATE
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+# In the order written, and never two builds at a time: both bundles go through one Cargo output folder.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help dev test check setup bundle bundle-instruments live ledger token key push watch clean distclean \
+	wasm-target fmt clippy docs native layers size no-instruments
+
+# Announcements go to stderr, so that `make token` and `make key` print nothing else on stdout.
+say = @echo "==> $(1)" >&2
+
+help:
+	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, name, ":"); printf "make %-19s %s\n", name[1], $$2 }' Makefile
+
+dev: setup .dev.vars bundle ## set up, build and run on PORT (8787), with local data in STATE (.wrangler/state)
+	@exec $(NODE) scripts/dev.mjs
+
+test: setup check size no-instruments live ## set up and check everything: what CI runs
+	$(call say,everything passed)
+
+check: fmt clippy native layers docs ## format, lints, native tests, layers, documentation
+
+# ---- set-up ----
+
+setup: wasm-target $(CARGO_TOOLS) $(NODE_MODULES) ## install what is missing: wasm target, tools in .tools, npm packages
+
+wasm-target:
+	@test -d "$$(rustc $(WASM) --print target-libdir)" || { \
+		echo "==> adding the Rust target wasm32-unknown-unknown" >&2; \
+		rustup target add wasm32-unknown-unknown; }
+
+# $(1): crate, $(2): version. `cargo install` asks the registry even when there is nothing to do.
+define install-tool
+@grep -qs '^"$(1) $(2) ' .tools/.crates.toml || { \
+	echo "==> installing $(1) $(2) into .tools (once, a few minutes)" >&2; \
+	cargo install --locked --root .tools $(1)@$(2); }
+@mkdir -p $(STAMPS)
+@touch $@
+endef
+
+$(STAMPS)/worker-build-$(WORKER_BUILD_VERSION):
+	$(call install-tool,worker-build,$(WORKER_BUILD_VERSION))
+
+$(STAMPS)/wasm-bindgen-cli-$(WASM_BINDGEN_VERSION):
+	$(call install-tool,wasm-bindgen-cli,$(WASM_BINDGEN_VERSION))
+
+$(NODE_MODULES): package-lock.json
+	$(call say,installing npm packages)
+	@npm ci --loglevel=error >&2
+	@$(NODE) --version >/dev/null || { \
+		echo "node_modules/.bin/node does not run: npm must be allowed to run install scripts" >&2; exit 1; }
+	@touch $@
+
+.dev.vars: | $(NODE_MODULES)
+	$(call say,making .dev.vars with fresh secrets)
+	@$(NODE) scripts/dev-vars.mjs
+
+# ---- bundles ----
+
+bundle: build/.stamp ## build the Worker into build/
+bundle-instruments: build-instruments/.stamp ## the same with fail points and the ledger, into build-instruments/
+
+# worker-build downloads what these do not name, so each is named and checked.
+BUILD_TOOLS := WASM_BINDGEN_BIN=$(ROOT)/.tools/bin/wasm-bindgen \
+	WASM_OPT_BIN=$(ROOT)/node_modules/.bin/wasm-opt ESBUILD_BIN=$(ROOT)/node_modules/.bin/esbuild
+
+# wasm-bindgen reads the section that says which wasm features are on; a full strip removes it.
+# The paths in panic messages need not tell where this was built.
+BUILD_ENV := CARGO_PROFILE_RELEASE_STRIP=debuginfo RUST_BACKTRACE=0 \
+	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="--remap-path-prefix=$(HOME)=~ --remap-path-prefix=$(ROOT)=dormouse"
+
+# $(1): folder, $(2): further arguments. The stamp is as old as the start of the build, so that the next one sees
+# what was edited meanwhile.
+define build-bundle
+@for tool in .tools/bin/wasm-bindgen node_modules/.bin/wasm-opt node_modules/.bin/esbuild; do \
+	test -x $$tool || { echo "$$tool is missing: run 'make distclean setup'" >&2; exit 1; }; done
+$(call say,building $(1))
+@mkdir -p $(1) && touch $(1)/.stamp.new
+@cd src/edge && PATH="$(ROOT)/node_modules/.bin:$$PATH" $(BUILD_TOOLS) $(BUILD_ENV) \
+	$(ROOT)/.tools/bin/worker-build --release --out-dir ../../$(1) $(LOCKED) $(2)
+@mv $(1)/.stamp.new $(1)/.stamp
+@$(NODE) scripts/bundle-size.mjs $(1)
+endef
+
+build/.stamp: $(SOURCES) $(CARGO_TOOLS) | wasm-target $(NODE_MODULES)
+	$(call build-bundle,build,)
+
+build-instruments/.stamp: $(SOURCES) $(CARGO_TOOLS) | wasm-target $(NODE_MODULES)
+	$(call build-bundle,build-instruments,--features instruments)
+
+size: bundle ## fail when the bundle is over its budget
+	$(call say,bundle size)
+	@$(NODE) scripts/bundle-size.mjs build $(BUNDLE_BUDGET)
+
+no-instruments: bundle bundle-instruments ## prove that the production bundle holds no fail point and no ledger
+	$(call say,no instruments in the production bundle)
+	@$(NODE) scripts/no-instruments.mjs build build-instruments
+
+# ---- checks ----
+
+fmt: ## format
+	$(call say,format)
+	@cargo fmt --all --check
+
+clippy: wasm-target ## lints, natively and for wasm32
+	$(call say,clippy: native)
+	@cargo clippy $(LOCKED) $(NATIVE) --all-targets -- -D warnings
+	$(call say,clippy: wasm32)
+	@$(BINDGEN_ENV) cargo clippy $(LOCKED) $(WASM) -p dormouse-edge -- -D warnings
+	$(call say,clippy: wasm32 with all features)
+	@$(BINDGEN_ENV) cargo clippy $(LOCKED) $(WASM) -p dormouse-edge --all-features -- -D warnings
+
+native: ## unit, property and vector tests
+	$(call say,native tests)
+	@cargo test $(LOCKED) $(NATIVE)
+
+docs: wasm-target ## documentation, without a broken link
+	$(call say,documentation)
+	@RUSTDOCFLAGS=-Dwarnings cargo doc $(LOCKED) $(NATIVE) --no-deps
+	@$(BINDGEN_ENV) RUSTDOCFLAGS=-Dwarnings cargo doc $(LOCKED) $(WASM) -p dormouse-edge --no-deps
+
+# Natively and for wasm32: a crate may depend on the platform on one of them only.
+layers: ## prove that protocol and domain know nothing of the platform
+	$(call say,layers: protocol and domain do not see the platform)
+	@for crate in dormouse-protocol dormouse-domain; do for target in "" "$(WASM)"; do \
+		tree=$$(cargo tree $(LOCKED) -p $$crate $$target -e normal --prefix none) || exit 1; \
+		found=$$(echo "$$tree" | grep -E '^(worker|js-sys|web-sys|wasm-bindgen)') || continue; \
+		echo "$$crate depends on:" "$$found" >&2; exit 1; \
+	done; done
+
+live: bundle-instruments bundle ## tests against a real workerd, with real clients
+	$(call say,live tests)
+	@$(NODE) --test --test-concurrency=2 --test-timeout=60000 --test-force-exit tests/live/*.test.mjs
+
+ledger: bundle-instruments ## print what each action costs in billable units
+	@$(NODE) bench/ledger.mjs
+
+# ---- for a running `make dev` ----
+
+token: .dev.vars ## print a token: USER=u1 [DEPARTMENTS=cs,math] [TTL=3600]
+	@$(NODE) scripts/token.mjs
+
+key: .dev.vars ## print the service key
+	@$(NODE) scripts/key.mjs
+
+push: .dev.vars ## push a notification: USER=u1 TITLE="Hello" [CONTENT="..."]
+	@$(NODE) scripts/push.mjs
+
+watch: .dev.vars ## print every event a stock client gets: USER=u1
+	@exec $(NODE) scripts/watch.mjs
+
+# ---- ends ----
+
+clean: ## remove what was built
+	rm -rf build build-instruments target
+
+distclean: clean ## remove what was installed and the local data as well; .dev.vars stays
+	rm -rf node_modules .tools .wrangler

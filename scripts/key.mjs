@@ -1,0 +1,4 @@
+// `make key`: prints the service key of the development server.
+import { serviceKey } from "./dev-vars.mjs";
+
+console.log(serviceKey());

@@ -1,0 +1,37 @@
+// What wrangler.toml says, for a test server; and the migrations, applied as wrangler applies them.
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+const ROOT = join(import.meta.dirname, "../..");
+const MIGRATIONS = join(ROOT, "migrations");
+
+// It would announce the developer's `.dev.vars`, which are not used here.
+process.env.WRANGLER_LOG = "error";
+const { unstable_getMiniflareWorkerOptions, unstable_readConfig, unstable_splitSqlQuery } = await import("wrangler");
+
+const CONFIG = join(ROOT, "wrangler.toml");
+const config = unstable_readConfig({ config: CONFIG });
+const { modulesRules, ...workerOptions } = unstable_getMiniflareWorkerOptions(CONFIG).workerOptions;
+
+/** The Worker's bindings and flags. `vars` override those of wrangler.toml; null removes one. */
+export function options(vars) {
+  const bindings = Object.entries({ ...config.vars, ...vars }).filter(([, value]) => value !== null);
+  return { ...workerOptions, name: config.name, bindings: Object.fromEntries(bindings) };
+}
+
+/** Brings a database up to date. Each file is one transaction, and is remembered in wrangler's own table. */
+export async function applyMigrations(db) {
+  await db.run(
+    `CREATE TABLE IF NOT EXISTS d1_migrations(
+      id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)`,
+  );
+  const applied = new Set((await db.all("SELECT name FROM d1_migrations")).map(({ name }) => name));
+  const files = readdirSync(MIGRATIONS).filter((name) => name.endsWith(".sql")).sort();
+  for (const name of files.filter((name) => !applied.has(name))) {
+    const statements = unstable_splitSqlQuery(readFileSync(join(MIGRATIONS, name), "utf8"));
+    await db.batch([
+      ...statements.map((sql) => ({ sql, params: [] })),
+      { sql: "INSERT INTO d1_migrations(name) VALUES (?1)", params: [name] },
+    ]);
+  }
+}

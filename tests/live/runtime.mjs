@@ -1,0 +1,68 @@
+// The child process of a test server: one Miniflare, and through it one workerd, in a process group of their own.
+// It does what the parent asks for over IPC and nothing else. See harness.mjs.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
+
+let miniflare;
+let worker;
+
+const commands = {
+  async start({ options, bundle, persist, port }) {
+    worker = options.name;
+    miniflare = new Miniflare(
+      convertV4MiniflareOptions({
+        host: "127.0.0.1",
+        port,
+        log: new Log(LogLevel.WARN),
+        logRequests: false,
+        cf: false,
+        resourcePersistencePath: persist,
+        handleStructuredLogs: ({ level, message }) => process.send({ log: `[${level}] ${message}` }),
+        workers: [{ ...options, ...modules(bundle) }],
+      }),
+    );
+    return { url: String(await miniflare.ready) };
+  },
+
+  async sql({ binding, statements }) {
+    const db = await miniflare.getD1Database(binding);
+    const results = await db.batch(statements.map(({ sql, params }) => db.prepare(sql).bind(...params)));
+    return results.map(({ results, meta }) => ({ results, meta }));
+  },
+
+  async evict({ className, name }) {
+    await miniflare.unsafeEvictDurableObject(worker, className, { name, webSockets: "hibernate" });
+  },
+
+  async evictAll({ className }) {
+    for (const id of await miniflare.listDurableObjectIds(className)) {
+      await miniflare.unsafeEvictDurableObject(worker, className, { id, webSockets: "hibernate" });
+    }
+  },
+
+  async stop() {
+    await miniflare?.dispose();
+  },
+};
+
+/** The two files of a bundle. They are given as bytes: they may be rebuilt while the server runs. */
+function modules(folder) {
+  const file = (name, type) => ({ type, path: join(folder, name), contents: readFileSync(join(folder, name)) });
+  const script = file("index.js", "ESModule");
+  return {
+    modulesRoot: folder,
+    modules: [{ ...script, contents: script.contents.toString() }, file("index_bg.wasm", "CompiledWasm")],
+  };
+}
+
+process.on("message", async ({ id, command, ...args }) => {
+  try {
+    process.send({ id, result: await commands[command](args) });
+  } catch (error) {
+    process.send({ id, error: { message: error.message, stack: error.stack } });
+  }
+});
+
+// The parent is gone, however it went: so is everything here.
+process.on("disconnect", () => process.kill(-process.pid, "SIGKILL"));

@@ -1,0 +1,310 @@
+// A real workerd with the Worker's bundle, on a port of its own, with its data in a folder of its own.
+//
+// The runtime lives in a process group of its own, so that all of it can be killed at once, as in a crash.
+import { spawn } from "node:child_process";
+import { randomBytes, randomInt } from "node:crypto";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { request } from "node:http";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { io } from "socket.io-client";
+import { signJwt, userClaims } from "../../scripts/jwt.mjs";
+import { newServiceKey } from "../../scripts/service-key.mjs";
+import { until } from "./client.mjs";
+
+const ROOT = join(import.meta.dirname, "../..");
+const BUNDLES = { production: join(ROOT, "build"), instruments: join(ROOT, "build-instruments") };
+const HUB = "UserHub";
+const DATABASE = "DB";
+const LOG_LINES = 2000;
+
+/** Those that run, for whoever cleans up. */
+export const servers = new Set();
+
+/**
+ * Starts a server and applies the migrations.
+ *
+ * `vars` (texts) override those of wrangler.toml; null removes one. `persist` is a folder to keep (default: a temporary one,
+ * removed at the end). `bundle` is "instruments" (default) or "production".
+ */
+export async function startServer({ vars = {}, persist, port, bundle = "instruments" } = {}) {
+  const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle });
+  servers.add(server);
+  try {
+    await server.restart();
+  } catch (cause) {
+    await server.stop();
+    throw new Error(["the server did not start; it logged:", ...server.log].join("\n"), { cause });
+  }
+  return server;
+}
+
+class Server {
+  #temporary = mkdtempSync(join(tmpdir(), "dormouse-"));
+  #bundle;
+  #runtime;
+  #sockets = new Set();
+
+  constructor({ vars, persist, port, bundle }) {
+    const { key, record } = newServiceKey("test");
+    this.port = port;
+    this.url = `http://127.0.0.1:${port}`;
+    this.persist = persist ?? join(this.#temporary, "state");
+    this.serviceKey = key;
+    this.jwtSecret = vars.JWT_SECRET ?? randomBytes(32).toString("hex");
+    this.vars = { JWT_SECRET: this.jwtSecret, SERVICE_KEYS: JSON.stringify([record]), ...vars };
+    this.log = [];
+    this.#bundle = BUNDLES[bundle];
+  }
+
+  // ---- the process ----
+
+  /** SIGKILL to the whole runtime, as a crash: nothing is flushed, closed or announced. */
+  async kill() {
+    if (this.#runtime === undefined) return;
+    await this.#runtime.kill();
+    this.#runtime = undefined;
+    // The child is gone; once the port is free as well, so is workerd with its locks on the data.
+    await until(() => isFree(this.port), { what: `port ${this.port} is free` });
+  }
+
+  /** Starts again on the same port and data, after `kill` or instead of it. `vars` changes settings. */
+  async restart({ vars = {} } = {}) {
+    await this.kill();
+    Object.assign(this.vars, vars);
+    const scratch = join(this.#temporary, "tmp");
+    mkdirSync(scratch, { recursive: true });
+    this.#runtime = new Runtime(scratch, (line) => this.#record(line));
+    const { options, applyMigrations } = await import("./config.mjs");
+    await this.#runtime.ask("start", {
+      options: options(this.vars),
+      bundle: this.#bundle,
+      persist: this.persist,
+      port: this.port,
+    });
+    await applyMigrations(this.db);
+  }
+
+  /** Closes the clients, ends the runtime and removes the temporary files. */
+  async stop() {
+    servers.delete(this);
+    for (const socket of this.#sockets) socket.disconnect();
+    await this.kill();
+    this.removeFiles();
+  }
+
+  /** For the end of the process, when nothing can be awaited any more. */
+  endNow() {
+    this.#runtime?.killNow();
+    this.removeFiles();
+  }
+
+  removeFiles() {
+    rmSync(this.#temporary, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  #record(line) {
+    this.log.push(line);
+    if (this.log.length > LOG_LINES) this.log.shift();
+  }
+
+  // ---- what is inside ----
+
+  /** The D1 database: `all` gives rows, `run` gives what changed, `batch` runs `{ sql, params }` in one transaction. */
+  db = {
+    all: async (sql, ...params) => (await this.db.batch([{ sql, params }]))[0].results,
+    run: async (sql, ...params) => (await this.db.batch([{ sql, params }]))[0].meta,
+    batch: (statements) => this.#runtime.ask("sql", { binding: DATABASE, statements }),
+  };
+
+  /** Takes a user's hub out of memory, its sockets hibernated: what an idle object goes through. */
+  evict(user, className = HUB) {
+    return this.#runtime.ask("evict", { className, name: user });
+  }
+
+  evictAll(className = HUB) {
+    return this.#runtime.ask("evictAll", { className });
+  }
+
+  hubInfo(user) {
+    return this.#instrument("GET", `hub/${encodeURIComponent(user)}`);
+  }
+
+  /** The next `times` passes through the named point do `action`. */
+  failPoint(name, { action = "error", times = 1 } = {}) {
+    return this.#instrument("PUT", `fail-points/${encodeURIComponent(name)}`, { action, times });
+  }
+
+  failPoints() {
+    return this.#instrument("GET", "fail-points");
+  }
+
+  clearFailPoints() {
+    return this.#instrument("DELETE", "fail-points");
+  }
+
+  ledger() {
+    return this.#instrument("GET", "ledger");
+  }
+
+  resetLedger() {
+    return this.#instrument("DELETE", "ledger");
+  }
+
+  async #instrument(method, path, body) {
+    const answer = await this.api(method, `/__test/${path}`, { body });
+    if (answer.status >= 300) throw new Error(`${method} /__test/${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+    return answer.body;
+  }
+
+  // ---- what a service does ----
+
+  /** One request on a connection of its own. Never throws for a status; throws when there is no answer. */
+  api(method, path, { token, key, body, headers = {} } = {}) {
+    const credential = token ?? key;
+    const json = body !== undefined && typeof body !== "string" && !Buffer.isBuffer(body);
+    return send(new URL(path, this.url), method, json ? JSON.stringify(body) : body, {
+      ...(credential === undefined ? {} : { authorization: `Bearer ${credential}` }),
+      ...(json ? { "content-type": "application/json" } : {}),
+      ...headers,
+    });
+  }
+
+  /** `what` is a push, or a user id for an ordinary push to that user. */
+  push(what, { key = this.serviceKey, token, idempotencyKey, headers = {} } = {}) {
+    const body = typeof what === "string" ? { to: [`user:${what}`], title: "Hello" } : what;
+    const idempotency = idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey };
+    return this.api("POST", "/v1/notifications", { key, token, body, headers: { ...idempotency, ...headers } });
+  }
+
+  // ---- what a client does ----
+
+  /** A token for `user`. A negative `ttl` (seconds) gives an expired one; a claim set to undefined is left out. */
+  token(user, { ttl, departments, claims, alg, header, secret = this.jwtSecret } = {}) {
+    return signJwt(userClaims(user, { ttl, departments, claims }), secret, { alg, header });
+  }
+
+  /**
+   * A stock client, connecting. `token` (default: a fresh one of `user`; null: none) goes into the query; the rest are the
+   * client's own options. `socket.events` records what the server sent, in order, as `{ name, data, args }`;
+   * `socket.lifecycle` does so for connect, connect_error and disconnect.
+   */
+  connect(user, { token, departments, ttl, namespace = "/notifications", query = {}, ...options } = {}) {
+    const credential = token === undefined ? this.token(user, { departments, ttl }) : token;
+    const socket = io(this.url + namespace, {
+      transports: ["websocket"],
+      forceNew: true,
+      reconnection: false,
+      query: { ...(credential === null ? {} : { token: credential }), ...query },
+      ...options,
+    });
+    socket.events = [];
+    socket.lifecycle = [];
+    socket.onAny((name, ...args) => socket.events.push({ name, data: args[0], args }));
+    for (const name of ["connect", "connect_error", "disconnect"]) {
+      socket.on(name, (...args) => socket.lifecycle.push({ name, data: args[0], args }));
+    }
+    this.#sockets.add(socket);
+    return socket;
+  }
+}
+
+/** The child process that runs one Miniflare. */
+class Runtime {
+  #child;
+  #exited;
+  #asked = new Map();
+  #next = 0;
+
+  constructor(scratch, onLog) {
+    this.#child = spawn(process.execPath, [join(import.meta.dirname, "runtime.mjs")], {
+      cwd: ROOT,
+      // A new process group, led by the child: its id names the child and workerd together.
+      detached: true,
+      // What a killed runtime leaves lying about goes with the server's own files.
+      env: { ...process.env, TMPDIR: scratch },
+      serialization: "advanced",
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+    });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream.setEncoding("utf8").on("data", (text) => text.split("\n").filter(Boolean).forEach(onLog));
+      stream.unref();
+    }
+    this.#child.on("message", ({ id, result, error, log }) => {
+      if (log !== undefined) return onLog(log);
+      const { resolve, reject } = this.#asked.get(id);
+      this.#asked.delete(id);
+      if (error) reject(Object.assign(new Error(error.message), { stack: error.stack }));
+      else resolve(result);
+    });
+    this.#exited = new Promise((resolve) => {
+      this.#child.on("exit", () => {
+        for (const { reject } of this.#asked.values()) reject(new Error("the test server has ended"));
+        this.#asked.clear();
+        resolve();
+      });
+    });
+  }
+
+  ask(command, args) {
+    return new Promise((resolve, reject) => {
+      const id = this.#next++;
+      this.#asked.set(id, { resolve, reject });
+      this.#child.send({ id, command, ...args }, (error) => {
+        if (error && this.#asked.delete(id)) reject(error);
+      });
+    });
+  }
+
+  async kill() {
+    this.killNow();
+    await this.#exited;
+  }
+
+  killNow() {
+    try {
+      process.kill(-this.#child.pid, "SIGKILL");
+    } catch (error) {
+      if (error.code !== "ESRCH") throw error;
+    }
+  }
+}
+
+
+function send(url, method, body, headers) {
+  return new Promise((resolve, reject) => {
+    // No kept-alive connection: after a restart it would be a dead one.
+    const outgoing = request(url, { method, headers, agent: false }, async (incoming) => {
+      try {
+        const text = Buffer.concat(await incoming.toArray()).toString();
+        const json = /[/+]json\b/.test(incoming.headers["content-type"] ?? "") && text !== "";
+        resolve({ status: incoming.statusCode, headers: incoming.headers, body: json ? JSON.parse(text) : text });
+      } catch (error) {
+        reject(error);
+      }
+    });
+    outgoing.on("error", reject);
+    outgoing.end(body);
+  });
+}
+
+/** A port that no outgoing connection is given: while a server is down, one could take it, or connect to itself. */
+async function freePort() {
+  for (;;) {
+    const port = randomInt(20_000, 30_000);
+    if (await isFree(port)) return port;
+  }
+}
+
+function isFree(port) {
+  return new Promise((resolve) => {
+    const probe = createServer().once("error", () => resolve(false));
+    probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
+  });
+}
+
+process.on("exit", () => {
+  for (const server of servers) server.endNow();
+});
+for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]]) process.on(signal, () => process.exit(code));
