@@ -7,6 +7,7 @@ const MIGRATIONS = join(ROOT, "migrations");
 
 // It would announce the developer's `.dev.vars`, which are not used here.
 process.env.WRANGLER_LOG = "error";
+process.env.WRANGLER_LOG_PATH = join(ROOT, ".wrangler/logs");
 const { unstable_getMiniflareWorkerOptions, unstable_readConfig, unstable_splitSqlQuery } = await import("wrangler");
 
 const CONFIG = join(ROOT, "wrangler.toml");

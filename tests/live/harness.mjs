@@ -13,18 +13,20 @@ import { servers } from "./server.mjs";
 export { connected, nextEvent, refused, until } from "./client.mjs";
 export { startServer } from "./server.mjs";
 
-const LINES_SHOWN = 200;
+/** How many lines each server had logged when the test began. */
+const before = new WeakMap();
 
-beforeEach((test) => {
-  for (const { log } of servers) log.push(`---- ${test.name} ----`);
+beforeEach(() => {
+  for (const server of servers) before.set(server, server.logged);
 });
 
 afterEach(async (test) => {
   if (test.passed) return;
   await delay(100); // The last lines are still on their way through the pipes.
-  for (const { port, log } of servers) {
-    console.log(`---- the server on port ${port} logged, up to the end of "${test.name}" ----`);
-    for (const line of log.slice(-LINES_SHOWN)) console.log(line);
+  for (const server of servers) {
+    const lines = server.lastLines(server.logged - (before.get(server) ?? 0));
+    if (lines.length > 0) console.log(`---- during "${test.name}" the server on port ${server.port} logged ----`);
+    for (const line of lines) console.log(line);
   }
 });
 

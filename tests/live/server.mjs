@@ -17,7 +17,7 @@ const ROOT = join(import.meta.dirname, "../..");
 const BUNDLES = { production: join(ROOT, "build"), instruments: join(ROOT, "build-instruments") };
 const HUB = "UserHub";
 const DATABASE = "DB";
-const LOG_LINES = 2000;
+const LOG_LINES = 1000;
 
 /** Those that run, for whoever cleans up. */
 export const servers = new Set();
@@ -55,6 +55,7 @@ class Server {
     this.jwtSecret = vars.JWT_SECRET ?? randomBytes(32).toString("hex");
     this.vars = { JWT_SECRET: this.jwtSecret, SERVICE_KEYS: JSON.stringify([record]), ...vars };
     this.log = [];
+    this.logged = 0;
     this.#bundle = BUNDLES[bundle];
   }
 
@@ -105,8 +106,13 @@ class Server {
   }
 
   #record(line) {
+    this.logged += 1;
     this.log.push(line);
     if (this.log.length > LOG_LINES) this.log.shift();
+  }
+
+  lastLines(count) {
+    return count > 0 ? this.log.slice(-count) : [];
   }
 
   // ---- what is inside ----
