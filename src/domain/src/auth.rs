@@ -309,11 +309,7 @@ fn role(claims: &CustomClaims) -> Role {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    #![expect(
-        clippy::unwrap_used,
-        clippy::indexing_slicing,
-        reason = "a test may stop at once"
-    )]
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -6,6 +6,8 @@
 use crate::auth::{Algorithm, Audience, TokenKey};
 use crate::delivery::AckMode;
 use crate::service_key::ServiceKeys;
+use crate::session::{Recovery, Rules};
+use crate::signature::Signer;
 
 /// One setting as the operator sees it.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +60,23 @@ variables! {
     PING_TIMEOUT_MS = "120000";
     /// Milliseconds a connection may stay without joining a namespace: 1,000 to 300,000.
     CONNECT_TIMEOUT_MS = "45000";
+    /// Milliseconds of silence after which a client that connected with `keepalive=client` is taken for gone: 10,000 to 3,600,000.
+    KEEPALIVE_GRACE_MS = "120000";
+    /// `on` or `off`: connection state recovery. When on, every event ends with an offset as its last argument.
+    RECOVERY = "on";
     /// `auto`, `required` or `off`: which sessions must acknowledge a notification before it counts as delivered.
     ACK_MODE = "auto";
 }
 
 /// The largest packet or request body a client may send, in bytes (DESIGN 10).
-pub const MAX_PAYLOAD_BYTES: usize = 100_000;
+pub const MAX_PAYLOAD_BYTES: usize = if cfg!(feature = "conformance") {
+    1_000_000
+} else {
+    100_000
+};
+
+/// The shortest heartbeat that may be set, in milliseconds; the protocol suites ask for less.
+const SHORTEST_HEARTBEAT_MS: u64 = if cfg!(feature = "conformance") { 100 } else { 1_000 };
 
 /// How long a session outlives its token, in milliseconds (DESIGN 3.5).
 pub const EXPIRY_GRACE_MS: u64 = 25_000;
@@ -81,8 +94,28 @@ pub struct Config {
     pub heartbeat: HeartbeatConfig,
     /// A connection without a namespace is closed after this, in milliseconds.
     pub connect_timeout_ms: u64,
+    /// A client that keeps itself alive is taken for gone after this silence, in milliseconds.
+    pub keepalive_grace_ms: u64,
+    /// Whether sessions can be recovered.
+    pub recovery: Recovery,
     /// Which sessions must acknowledge.
     pub ack_mode: AckMode,
+    /// Makes and checks what clients pass back.
+    pub signer: Signer,
+}
+
+impl Config {
+    /// What sessions need of it.
+    #[must_use]
+    pub const fn rules(&self) -> Rules<'_> {
+        Rules {
+            key: &self.token_key,
+            heartbeat: self.heartbeat,
+            connect_timeout_ms: self.connect_timeout_ms,
+            keepalive_grace_ms: self.keepalive_grace_ms,
+            signer: &self.signer,
+        }
+    }
 }
 
 /// Where a token may be in a handshake.
@@ -112,6 +145,17 @@ pub struct HeartbeatConfig {
     pub interval_ms: u64,
     /// Advertised `pingTimeout`, in milliseconds.
     pub timeout_ms: u64,
+    /// When a ping counts as unanswered.
+    pub timing: Timing,
+}
+
+/// When a ping counts as unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// At the next ping: one alarm an interval is all an idle user costs.
+    Lazy,
+    /// After the advertised timeout, as the reference server does it.
+    Exact,
 }
 
 /// What is wrong with one setting.
@@ -171,10 +215,13 @@ impl Config {
             }
         };
         let heartbeat = HeartbeatConfig {
-            interval_ms: reader.integer(PING_INTERVAL_MS, 1_000, 1_800_000),
-            timeout_ms: reader.integer(PING_TIMEOUT_MS, 1_000, 1_800_000),
+            interval_ms: reader.integer(PING_INTERVAL_MS, SHORTEST_HEARTBEAT_MS, 1_800_000),
+            timeout_ms: reader.integer(PING_TIMEOUT_MS, SHORTEST_HEARTBEAT_MS, 1_800_000),
+            timing: Timing::Lazy,
         };
         let connect_timeout_ms = reader.integer(CONNECT_TIMEOUT_MS, 1_000, 300_000);
+        let keepalive_grace_ms = reader.integer(KEEPALIVE_GRACE_MS, 10_000, 3_600_000);
+        let recovery = reader.choice(RECOVERY, &[("on", Recovery::On), ("off", Recovery::Off)]);
         let ack_mode = reader.choice(
             ACK_MODE,
             &[
@@ -183,14 +230,17 @@ impl Config {
                 ("off", AckMode::Off),
             ],
         );
-        match (algorithm, ack_mode) {
-            (Some(algorithm), Some(ack_mode)) if reader.errors.is_empty() => Ok(Self {
+        match (algorithm, recovery, ack_mode) {
+            (Some(algorithm), Some(recovery), Some(ack_mode)) if reader.errors.is_empty() => Ok(Self {
                 token_key: TokenKey::new(algorithm, secret.as_bytes(), audience),
                 handshake,
                 service_keys,
                 heartbeat,
                 connect_timeout_ms,
+                keepalive_grace_ms,
+                recovery,
                 ack_mode,
+                signer: Signer::new(secret.as_bytes()),
             }),
             _ => Err(reader.errors),
         }

@@ -4,14 +4,18 @@ use std::rc::Rc;
 
 use dormouse_protocol::socket::{EncodeError, EventData, EventName, Json};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::id::{RecipientId, UserId};
-use crate::inbox::{Counts, Item};
+use crate::inbox::{Counts, HasMore, Item, Redelivered};
 use crate::notification::NotificationView;
 use crate::time::{Timestamp, iso};
 
 /// Most recipient ids in one `notification:acknowledge`.
 pub const MAX_ACKNOWLEDGED: usize = 1_000;
+
+/// Largest `notification:batch`, in bytes of its items' JSON (DESIGN 5).
+pub const MAX_BATCH_BYTES: usize = 256 * 1_000;
 
 /// What the server tells a client.
 #[derive(Clone, Debug)]
@@ -31,6 +35,17 @@ pub enum ServerEvent {
         item: Rc<Item>,
         /// Unread items, this one included.
         unread: u64,
+        /// Whether it was sent before.
+        redelivered: Redelivered,
+    },
+    /// `notification:batch`: what a client missed, newest first.
+    NotificationBatch {
+        /// At most 100; of those as many as fit [`MAX_BATCH_BYTES`].
+        items: Vec<Rc<Item>>,
+        /// The inbox now.
+        counts: Counts,
+        /// Whether it missed more than these.
+        has_more: HasMore,
     },
     /// `unread:count`.
     UnreadCount(Counts),
@@ -54,6 +69,7 @@ impl ServerEvent {
         match self {
             Self::Authenticated { .. } => "authenticated",
             Self::NotificationNew { .. } => "notification:new",
+            Self::NotificationBatch { .. } => "notification:batch",
             Self::UnreadCount(_) => "unread:count",
             Self::Pong => "pong",
             Self::AuthError { .. } => "auth_error",
@@ -78,12 +94,29 @@ impl ServerEvent {
                 unread: counts.unread,
                 seq: counts.seq,
             }),
-            Self::NotificationNew { item, unread } => event.arg(&NotificationNew {
+            Self::NotificationNew {
+                item,
+                unread,
+                redelivered,
+            } => event.arg(&NotificationNew {
                 view: item.view(),
                 unread: *unread,
                 attempt: item.delivery.attempts(),
-                redelivered: false,
+                redelivered: *redelivered == Redelivered::Yes,
             }),
+            Self::NotificationBatch {
+                items,
+                counts,
+                has_more,
+            } => {
+                let (notifications, all) = fitting(items)?;
+                event.arg(&NotificationBatch {
+                    notifications,
+                    unread_count: counts.unread,
+                    seq: counts.seq,
+                    has_more: *has_more == HasMore::Yes || !all,
+                })
+            }
             Self::UnreadCount(counts) => event.arg(&UnreadCount {
                 count: counts.unread,
                 unseen: counts.unseen,
@@ -118,6 +151,29 @@ struct NotificationNew<'a> {
     unread: u64,
     attempt: u32,
     redelivered: bool,
+}
+
+#[derive(Serialize)]
+struct NotificationBatch {
+    notifications: Vec<Box<RawValue>>,
+    unread_count: u64,
+    seq: u64,
+    has_more: bool,
+}
+
+/// The items that fit a batch, and whether that is all of them.
+fn fitting(items: &[Rc<Item>]) -> Result<(Vec<Box<RawValue>>, bool), EncodeError> {
+    let mut room = MAX_BATCH_BYTES;
+    let mut fitting = Vec::with_capacity(items.len());
+    for item in items {
+        let json = serde_json::value::to_raw_value(&item.listed())?;
+        match room.checked_sub(json.get().len()) {
+            Some(left) => room = left,
+            None => return Ok((fitting, false)),
+        }
+        fitting.push(json);
+    }
+    Ok((fitting, true))
 }
 
 #[derive(Serialize)]
@@ -220,14 +276,28 @@ struct RecipientRef {
 
 fn acknowledge(json: Option<&str>) -> Option<ClientEvent> {
     let json = json?;
-    let named: Vec<RecipientRef> = if json.starts_with('[') {
-        serde_json::from_str(json).ok()?
+    let ids = if json.starts_with('[') {
+        let listed: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+        listed
+            .into_iter()
+            .map(|raw| recipient_ref(raw.get()))
+            .collect::<Option<Vec<_>>>()?
     } else {
-        vec![serde_json::from_str(json).ok()?]
+        vec![recipient_ref(json)?]
     };
     (1..=MAX_ACKNOWLEDGED)
-        .contains(&named.len())
-        .then(|| ClientEvent::Acknowledge(named.into_iter().map(|r| r.recipient_id).collect()))
+        .contains(&ids.len())
+        .then_some(ClientEvent::Acknowledge(ids))
+}
+
+fn recipient_ref(json: &str) -> Option<RecipientId> {
+    // Serde would read a struct from a list as well.
+    if !json.starts_with('{') {
+        return None;
+    }
+    serde_json::from_str::<RecipientRef>(json)
+        .ok()
+        .map(|named| named.recipient_id)
 }
 
 /// The answer to an event that asked for an ack: `{ok:true,...}` or `{ok:false,error:{code,message}}`.
@@ -348,6 +418,11 @@ mod tests {
             ("notification:acknowledge", "[]", "INVALID_PAYLOAD"),
             ("notification:acknowledge", "[[]]", "INVALID_PAYLOAD"),
             ("notification:acknowledge", "[7]", "INVALID_PAYLOAD"),
+            (
+                "notification:acknowledge",
+                r#"[[["470314a0-6846-569f-81e6-a8e84f826fc0"]]]"#,
+                "INVALID_PAYLOAD",
+            ),
             (
                 "notification:acknowledge",
                 r#"[{"recipient_id":"x"}]"#,

@@ -208,6 +208,7 @@ pub fn apply(
             ServerEvent::NotificationNew {
                 item: Rc::clone(&item),
                 unread: head.unread,
+                redelivered: Redelivered::No,
             },
             ServerEvent::UnreadCount(head.counts()),
         ]
@@ -223,6 +224,97 @@ pub fn apply(
         events,
         receipt: Some(receipt),
     }
+}
+
+/// Sends items a second time, to one client that missed them: `items` in the order they came, then the
+/// counts.
+#[must_use]
+pub fn replay(
+    head: &Head,
+    items: Vec<Item>,
+    mode: AckMode,
+    listener: Listeners,
+    now: Timestamp,
+) -> (Vec<Store>, Vec<ServerEvent>) {
+    let (stores, items) = send_again(items, mode, listener, now);
+    let mut events: Vec<ServerEvent> = items
+        .into_iter()
+        .map(|(item, redelivered)| ServerEvent::NotificationNew {
+            item,
+            unread: head.unread,
+            redelivered,
+        })
+        .collect();
+    events.push(ServerEvent::UnreadCount(head.counts()));
+    (stores, events)
+}
+
+/// Sends the newest items as one batch, to one client that missed too many. `items` newest first;
+/// `has_more` when there are more than these.
+#[must_use]
+pub fn batch(
+    head: &Head,
+    items: Vec<Item>,
+    has_more: HasMore,
+    mode: AckMode,
+    listener: Listeners,
+    now: Timestamp,
+) -> (Vec<Store>, Vec<ServerEvent>) {
+    let (stores, items) = send_again(items, mode, listener, now);
+    let items = items.into_iter().map(|(item, _)| item).collect();
+    let counts = head.counts();
+    let events = vec![
+        ServerEvent::NotificationBatch {
+            items,
+            counts,
+            has_more,
+        },
+        ServerEvent::UnreadCount(counts),
+    ];
+    (stores, events)
+}
+
+/// Whether a list goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HasMore {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+}
+
+/// Whether an item was sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redelivered {
+    /// It was.
+    Yes,
+    /// It was not.
+    No,
+}
+
+fn send_again(
+    items: Vec<Item>,
+    mode: AckMode,
+    listener: Listeners,
+    now: Timestamp,
+) -> (Vec<Store>, Vec<(Rc<Item>, Redelivered)>) {
+    let mut stores = Vec::new();
+    let mut sent = Vec::with_capacity(items.len());
+    for mut item in items {
+        let before = item.delivery;
+        item.delivery = before.sent(mode, listener, now);
+        if item.delivery != before {
+            stores.push(Store::Delivery(item.recipient_id, item.delivery));
+            stores.push(Store::Owe(item.recipient_id));
+        }
+        let redelivered = if before.attempts() > 0 {
+            Redelivered::Yes
+        } else {
+            Redelivered::No
+        };
+        sent.push((Rc::new(item), redelivered));
+    }
+    (stores, sent)
 }
 
 /// What to store when a device confirms an item's delivery; nothing when one did before.

@@ -5,11 +5,12 @@
 //!
 //! 1. [`time`], [`id`]: what instants, users and notifications are called.
 //! 2. [`config`]: every setting.
-//! 3. [`auth`], [`engine_request`], [`handshake`], [`service_key`]: who is calling.
+//! 3. [`auth`], [`engine_request`], [`engine_sid`], [`handshake`], [`service_key`], [`signature`]: who is calling.
 //! 4. [`push`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for.
 //! 5. [`inbox`], [`delivery`], [`alarm`]: what it does to a user's inbox.
-//! 6. [`session`], [`stranger`], [`event`], [`presence`]: the connections that hear of it.
-//! 7. [`page`], [`problem`]: what callers over HTTP get.
+//! 6. [`session`], [`stranger`], [`polling`], [`recovery`], [`event`], [`presence`]: the connections that hear of it.
+//! 7. `conformance`: what the official protocol suites expect, in a build of its own.
+//! 8. [`page`], [`problem`]: what callers over HTTP get.
 
 pub mod time;
 
@@ -21,9 +22,13 @@ pub mod auth;
 
 pub mod engine_request;
 
+pub mod engine_sid;
+
 pub mod handshake;
 
 pub mod service_key;
+
+pub mod signature;
 
 pub mod push;
 
@@ -45,9 +50,16 @@ pub mod session;
 
 pub mod stranger;
 
+pub mod polling;
+
+pub mod recovery;
+
 pub mod event;
 
 pub mod presence;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
 
 pub mod page;
 

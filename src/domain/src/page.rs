@@ -50,6 +50,10 @@ impl Cursor {
     /// [`PageError::Cursor`].
     pub fn parse(text: &str) -> Result<Self, PageError> {
         let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| PageError::Cursor)?;
+        // Serde would read a struct from a list as well.
+        if json.first() != Some(&b'{') {
+            return Err(PageError::Cursor);
+        }
         serde_json::from_slice(&json).map_err(|_| PageError::Cursor)
     }
 }

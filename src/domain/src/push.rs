@@ -145,17 +145,7 @@ fn rejected(to: &str, reason: impl Into<String>) -> Recipient {
 }
 
 fn content(object: &mut JsonObject<'_>) -> Content {
-    let title = match object.take_text("title", MAX_TITLE_CHARS) {
-        Some(title) if title.trim().is_empty() => {
-            object.mistake("title", "must not be empty");
-            None
-        }
-        None if !object.invalid.iter().any(|mistake| mistake.pointer == "/title") => {
-            object.mistake("title", "must be given");
-            None
-        }
-        title => title,
-    };
+    let title = required_text(object, "title", MAX_TITLE_CHARS);
     let text: Option<String> = object.take_as("content", "text");
     if let Some(text) = &text
         && text.len() > MAX_CONTENT_BYTES
@@ -197,7 +187,7 @@ fn notification_type(object: &mut JsonObject<'_>) -> Option<NotificationType> {
             fields
         }
     };
-    let id = required_label(&mut fields, "id");
+    let id = required_text(&mut fields, "id", MAX_LABEL_CHARS);
     let name = fields.take_text("name", MAX_LABEL_CHARS);
     let icon = fields.take_text("icon", MAX_LABEL_CHARS);
     let color = fields.take_text("color", MAX_LABEL_CHARS);
@@ -212,7 +202,7 @@ fn notification_type(object: &mut JsonObject<'_>) -> Option<NotificationType> {
 
 fn sender(object: &mut JsonObject<'_>) -> Option<Sender> {
     let mut fields = object.take_object("sender")?;
-    let id = required_label(&mut fields, "id");
+    let id = required_text(&mut fields, "id", MAX_LABEL_CHARS);
     let username = fields.take_text("username", MAX_LABEL_CHARS);
     let display_name = fields.take_text("display_name", MAX_LABEL_CHARS);
     fields.finish_into(object);
@@ -225,13 +215,9 @@ fn sender(object: &mut JsonObject<'_>) -> Option<Sender> {
 
 fn action(object: &mut JsonObject<'_>) -> Option<Action> {
     let mut fields = object.take_object("action")?;
-    let url = fields.take_text("url", MAX_LINK_CHARS);
-    match &url {
-        None => fields.mistake("url", "must be given"),
-        Some(url) if url.is_empty() || !is_safe_link(url) => {
-            fields.mistake("url", "expected an http, https, mailto or relative link");
-        }
-        Some(_) => {}
+    let url = required_text(&mut fields, "url", MAX_LINK_CHARS);
+    if url.as_deref().is_some_and(|url| !is_safe_link(url)) {
+        fields.mistake("url", "expected an http, https, mailto or relative link");
     }
     let text = fields.take_text("text", MAX_LABEL_CHARS);
     fields.finish_into(object);
@@ -261,15 +247,14 @@ fn data(object: &mut JsonObject<'_>) -> Option<Box<RawValue>> {
     Some(raw.to_owned())
 }
 
-fn required_label(object: &mut JsonObject<'_>, name: &str) -> Option<String> {
+/// Text that must be there and not be empty; one mistake is named, whatever is wrong.
+fn required_text(object: &mut JsonObject<'_>, name: &str, max: usize) -> Option<String> {
     let before = object.invalid.len();
-    let label = object
-        .take_text(name, MAX_LABEL_CHARS)
-        .filter(|label| !label.is_empty());
-    if label.is_none() && object.invalid.len() == before {
-        object.mistake(name, "must be given");
+    let text = object.take_text(name, max).filter(|text| !text.trim().is_empty());
+    if text.is_none() && object.invalid.len() == before {
+        object.mistake(name, "must be given and not be empty");
     }
-    label
+    text
 }
 
 #[cfg(test)]

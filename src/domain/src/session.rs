@@ -13,8 +13,10 @@ use dormouse_protocol::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{AuthError, Identity, TokenKey};
-use crate::config::{EXPIRY_GRACE_MS, HeartbeatConfig, MAX_PAYLOAD_BYTES};
+use crate::config::{EXPIRY_GRACE_MS, HeartbeatConfig, MAX_PAYLOAD_BYTES, Timing};
 use crate::event::{ClientEvent, EventError, ServerEvent};
+use crate::recovery::{Offset, Pid, Resume};
+use crate::signature::Signer;
 use crate::time::Timestamp;
 
 /// The version of the stored form.
@@ -29,6 +31,10 @@ pub enum Namespace {
     /// `/notifications`.
     #[serde(rename = "/notifications")]
     Notifications,
+    /// `/custom`, of the protocol suites.
+    #[cfg(feature = "conformance")]
+    #[serde(rename = "/custom")]
+    Custom,
 }
 
 impl Namespace {
@@ -38,8 +44,15 @@ impl Namespace {
         match self {
             Self::Root => "/",
             Self::Notifications => "/notifications",
+            #[cfg(feature = "conformance")]
+            Self::Custom => "/custom",
         }
     }
+
+    #[cfg(not(feature = "conformance"))]
+    const ALL: [Self; 2] = [Self::Root, Self::Notifications];
+    #[cfg(feature = "conformance")]
+    const ALL: [Self; 2] = [Self::Root, Self::Custom];
 
     /// The name as the codec takes it.
     #[must_use]
@@ -50,9 +63,7 @@ impl Namespace {
     /// The namespace of this name, if there is one.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Root, Self::Notifications]
-            .into_iter()
-            .find(|namespace| namespace.name() == name)
+        Self::ALL.into_iter().find(|namespace| namespace.name() == name)
     }
 }
 
@@ -79,15 +90,81 @@ pub enum Acknowledging {
     Unknown,
 }
 
-/// The server's pings to this connection.
+/// Who keeps the connection alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heartbeat {
-    /// When the next ping is due.
-    #[serde(rename = "next")]
-    pub ping_at: Timestamp,
-    /// When the ping was sent that has not been answered yet.
-    #[serde(rename = "sent", default, skip_serializing_if = "Option::is_none")]
-    pub unanswered_since: Option<Timestamp>,
+#[serde(rename_all = "lowercase")]
+pub enum Heartbeat {
+    /// The server pings, as stock clients expect.
+    Server {
+        /// When the next ping is due.
+        #[serde(rename = "next")]
+        ping_at: Timestamp,
+        /// When the ping was sent that has not been answered yet.
+        #[serde(rename = "sent", default, skip_serializing_if = "Option::is_none")]
+        unanswered_since: Option<Timestamp>,
+    },
+    /// The client emits the event `ping`, which the platform answers without waking the hub.
+    Client {
+        /// When it was last heard.
+        heard_at: Timestamp,
+    },
+}
+
+impl Heartbeat {
+    /// When the next ping is due, if the server pings.
+    #[must_use]
+    pub const fn ping_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Server { ping_at, .. } => Some(ping_at),
+            Self::Client { .. } => None,
+        }
+    }
+}
+
+/// Whether a client takes part in connection state recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recovery {
+    /// It gets a `pid`, and every event ends with an offset.
+    On,
+    /// It gets neither.
+    Off,
+}
+
+/// What a client asks for at the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wishes {
+    /// `ack=on`.
+    pub acknowledging: Acknowledging,
+    /// `recovery=off`, or the service's own setting.
+    pub recovery: Recovery,
+    /// `keepalive=client`.
+    pub keepalive: Keepalive,
+    /// `b64=1`.
+    pub binary: Binary,
+    /// Which protocol it speaks.
+    #[cfg(feature = "conformance")]
+    pub layer: crate::conformance::Layer,
+}
+
+/// How a client takes binary packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binary {
+    /// In binary frames, where the transport has them.
+    Frames,
+    /// As base64 text on every transport.
+    Base64,
+}
+
+/// Who is to keep a connection alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keepalive {
+    /// The server, by pings.
+    Server,
+    /// The client, by the event `ping`.
+    Client,
 }
 
 /// The state of one connection.
@@ -109,8 +186,15 @@ pub struct Session {
     /// Whether it acknowledges.
     #[serde(rename = "ack")]
     pub acknowledging: Acknowledging,
-    /// The server's pings.
+    /// Whether it takes part in recovery.
+    pub recovery: Recovery,
+    /// Who keeps it alive.
     pub heartbeat: Heartbeat,
+    /// How it takes binary packets.
+    pub binary: Binary,
+    /// Which protocol it speaks.
+    #[cfg(feature = "conformance")]
+    pub layer: crate::conformance::Layer,
     /// Attachments still due of a half-received binary packet, whose rest is only in memory.
     #[serde(rename = "due", default, skip_serializing_if = "is_zero")]
     pub attachments_due: usize,
@@ -130,15 +214,32 @@ pub struct Rules<'a> {
     pub heartbeat: HeartbeatConfig,
     /// A connection without a namespace is closed after this, in milliseconds.
     pub connect_timeout_ms: u64,
+    /// A client that keeps itself alive is taken for gone after this silence, in milliseconds.
+    pub keepalive_grace_ms: u64,
+    /// Makes and checks pids.
+    pub signer: &'a Signer,
 }
 
 /// What is to be done with the connection, in order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Output {
     /// Send this text frame.
     Send(String),
-    /// A namespace was joined (its CONNECT is answered by a `Send` before this).
-    Joined(Joined),
+    /// The client may join this namespace: look up what it missed, then call [`Session::join`].
+    Connect {
+        /// Which.
+        namespace: Namespace,
+        /// Where it wants to go on.
+        resume: Resume,
+        /// The payload of its CONNECT.
+        #[cfg(feature = "conformance")]
+        auth: String,
+    },
+    /// Send these frames, in order and with nothing between them.
+    #[cfg(feature = "conformance")]
+    Frames(Vec<engine::Frame>),
+    /// Send this event to every joined namespace of the connection.
+    Emit(ServerEvent),
     /// A namespace was left.
     Left(Namespace),
     /// The client sent an event.
@@ -157,9 +258,11 @@ pub enum Output {
 /// Why the server closes a transport, in the reference's words where it has some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// A frame that is no packet.
+    /// A frame that is no engine packet.
     ParseError,
-    /// A packet that is not allowed at this point.
+    /// An engine packet that is not allowed.
+    TransportError,
+    /// A message that is no Socket.IO packet, or one that is not allowed at this point.
     ForcedClose,
     /// A frame over the limit.
     TooLarge,
@@ -178,6 +281,7 @@ impl CloseReason {
         match self {
             Self::TooLarge => Some(1009),
             Self::ParseError
+            | Self::TransportError
             | Self::ForcedClose
             | Self::PingTimeout
             | Self::ConnectTimeout
@@ -193,6 +297,14 @@ struct ConnectAuth<'a> {
     token: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
     ack: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    recovery: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pid: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    offset: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default)]
+    since: Option<u64>,
 }
 
 impl Session {
@@ -202,15 +314,21 @@ impl Session {
     pub fn open(
         sid: String,
         identity: Identity,
-        acknowledging: Acknowledging,
+        wishes: Wishes,
         now: Timestamp,
         next_tick: Option<Timestamp>,
         heartbeat: HeartbeatConfig,
     ) -> Self {
         let latest = now.after_ms(heartbeat.interval_ms);
-        let ping_at = next_tick
-            .filter(|tick| *tick > now)
-            .map_or(latest, |tick| tick.min(latest));
+        let heartbeat = match wishes.keepalive {
+            Keepalive::Client => Heartbeat::Client { heard_at: now },
+            Keepalive::Server => Heartbeat::Server {
+                ping_at: next_tick
+                    .filter(|tick| *tick > now)
+                    .map_or(latest, |tick| tick.min(latest)),
+                unanswered_since: None,
+            },
+        };
         Self {
             version: SESSION_VERSION,
             sid,
@@ -218,12 +336,29 @@ impl Session {
             identity,
             namespaces: Vec::new(),
             joined_before: false,
-            acknowledging,
-            heartbeat: Heartbeat {
-                ping_at,
-                unanswered_since: None,
-            },
+            acknowledging: wishes.acknowledging,
+            recovery: wishes.recovery,
+            heartbeat,
+            binary: wishes.binary,
+            #[cfg(feature = "conformance")]
+            layer: wishes.layer,
             attachments_due: 0,
+        }
+    }
+
+    /// Whether a client that keeps itself alive has not been heard for too long.
+    #[must_use]
+    pub const fn is_silent(&self, now: Timestamp, rules: &Rules<'_>) -> bool {
+        match self.heartbeat {
+            Heartbeat::Client { heard_at } => now.since(heard_at) > rules.keepalive_grace_ms,
+            Heartbeat::Server { .. } => false,
+        }
+    }
+
+    /// Takes note that the client was heard at `at`, by whatever way.
+    pub fn hear(&mut self, at: Timestamp) {
+        if let Heartbeat::Client { heard_at } = &mut self.heartbeat {
+            *heard_at = at.max(*heard_at);
         }
     }
 
@@ -239,20 +374,19 @@ impl Session {
         self.identity.expires_at.after_ms(EXPIRY_GRACE_MS)
     }
 
-    /// Takes a text frame. `sid` is a fresh public id, used when a namespace is joined.
+    /// Takes a text frame.
     pub fn on_text(
         &mut self,
         now: Timestamp,
         rules: &Rules<'_>,
         decoder: &mut Decoder,
         frame: &str,
-        sid: &str,
     ) -> Vec<Output> {
         if frame.len() > MAX_PAYLOAD_BYTES {
             return close(CloseReason::TooLarge);
         }
         match engine::Packet::parse_text(frame) {
-            Ok(packet) => self.on_packet(now, rules, decoder, &packet, sid),
+            Ok(packet) => self.on_packet(now, rules, decoder, &packet),
             Err(_) => close(CloseReason::ParseError),
         }
     }
@@ -264,30 +398,36 @@ impl Session {
         rules: &Rules<'_>,
         decoder: &mut Decoder,
         frame: &[u8],
-        sid: &str,
     ) -> Vec<Output> {
         if frame.len() > MAX_PAYLOAD_BYTES {
             return close(CloseReason::TooLarge);
         }
-        self.on_packet(now, rules, decoder, &engine::Packet::parse_binary(frame), sid)
+        self.on_packet(now, rules, decoder, &engine::Packet::parse_binary(frame))
     }
 
-    fn on_packet(
+    /// Takes an engine packet, from whatever transport.
+    pub fn on_packet(
         &mut self,
         now: Timestamp,
         rules: &Rules<'_>,
         decoder: &mut Decoder,
         packet: &engine::Packet<'_>,
-        sid: &str,
     ) -> Vec<Output> {
+        self.hear(now);
+        #[cfg(feature = "conformance")]
+        if let Some(frame) = crate::conformance::engine_echo(self.layer, packet) {
+            return vec![Output::Frames(vec![frame])];
+        }
         if self.attachments_due != decoder.attachments_due() {
             // The object was evicted between the parts of a binary packet; the parts are gone.
-            return close(CloseReason::ParseError);
+            return close(CloseReason::ForcedClose);
         }
         let progress = match packet {
-            engine::Packet::Ping(_) => return close(CloseReason::ForcedClose),
+            engine::Packet::Ping(_) => return close(CloseReason::TransportError),
             engine::Packet::Pong(_) => {
-                self.heartbeat.unanswered_since = None;
+                if let Heartbeat::Server { unanswered_since, .. } = &mut self.heartbeat {
+                    *unanswered_since = None;
+                }
                 return Vec::new();
             }
             // Ignored on an open WebSocket, as the reference does.
@@ -302,24 +442,18 @@ impl Session {
         };
         self.attachments_due = decoder.attachments_due();
         match progress {
-            Ok(Progress::Packet(packet)) => self.on_socket_packet(now, rules, packet, sid),
+            Ok(Progress::Packet(packet)) => self.on_socket_packet(now, rules, packet),
             Ok(Progress::NeedAttachments { .. }) => Vec::new(),
-            Err(_) => close(CloseReason::ParseError),
+            Err(_) => close(CloseReason::ForcedClose),
         }
     }
 
-    fn on_socket_packet(
-        &mut self,
-        now: Timestamp,
-        rules: &Rules<'_>,
-        packet: Packet<'_>,
-        sid: &str,
-    ) -> Vec<Output> {
+    fn on_socket_packet(&mut self, now: Timestamp, rules: &Rules<'_>, packet: Packet<'_>) -> Vec<Output> {
         let namespace = Namespace::parse(packet.namespace.as_str());
         let joined = namespace.filter(|namespace| self.namespaces.iter().any(|j| j.namespace == *namespace));
         match (packet.kind, joined) {
             (Kind::Connect { payload }, None) => match namespace {
-                Some(namespace) => self.on_connect(now, rules, namespace, payload.as_ref(), sid),
+                Some(namespace) => self.on_connect(now, rules, namespace, payload.as_ref()),
                 None => vec![Output::Send(connect_error_frame(
                     &packet.namespace,
                     "Invalid namespace",
@@ -330,6 +464,21 @@ impl Session {
                 self.namespaces.retain(|joined| joined.namespace != namespace);
                 vec![Output::Left(namespace)]
             }
+            #[cfg(feature = "conformance")]
+            (
+                Kind::Event {
+                    ack_id,
+                    data: Some(data),
+                    attachments,
+                },
+                Some(namespace),
+            ) => vec![Output::Frames(crate::conformance::echo(
+                namespace,
+                ack_id,
+                &data,
+                attachments,
+            ))],
+            #[cfg(not(feature = "conformance"))]
             (
                 Kind::Event {
                     ack_id,
@@ -363,7 +512,6 @@ impl Session {
         rules: &Rules<'_>,
         namespace: Namespace,
         payload: Option<&Object<'_>>,
-        sid: &str,
     ) -> Vec<Output> {
         let auth: ConnectAuth<'_> = payload
             .and_then(|payload| payload.parse().ok())
@@ -374,17 +522,63 @@ impl Session {
         if auth.ack.as_deref() == Some("on") {
             self.acknowledging = Acknowledging::Yes;
         }
+        if auth.recovery.as_deref() == Some("off") {
+            self.recovery = Recovery::Off;
+        }
+        let pid = match (self.recovery, auth.pid) {
+            (Recovery::On, Some(pid)) => Pid::parse(&pid, rules.signer, &self.identity.user, namespace),
+            (Recovery::On | Recovery::Off, _) => None,
+        };
+        let resume = match (pid, auth.since) {
+            (Some(pid), _) => Resume::Recover {
+                // A session that saw no event has no offset, and what ended an event last may be a
+                // string of somebody else's: then it goes on from where it began.
+                from: auth
+                    .offset
+                    .as_deref()
+                    .and_then(Offset::parse)
+                    .unwrap_or(pid.began_at),
+                pid,
+            },
+            (None, Some(since)) => Resume::Since(Offset(since)),
+            (None, None) => Resume::Fresh,
+        };
+        vec![Output::Connect {
+            namespace,
+            resume,
+            #[cfg(feature = "conformance")]
+            auth: payload.map_or_else(|| "{}".to_owned(), |payload| payload.as_str().to_owned()),
+        }]
+    }
+
+    /// Joins a namespace: as the session `kept`, or under the fresh public id `sid`. Gives the answer to
+    /// the client's CONNECT. `latest` is the latest change of the inbox.
+    pub fn join(
+        &mut self,
+        now: Timestamp,
+        rules: &Rules<'_>,
+        namespace: Namespace,
+        kept: Option<Pid>,
+        sid: &str,
+        latest: Offset,
+    ) -> (String, Joined) {
+        let pid = kept.unwrap_or_else(|| Pid {
+            sid: sid.to_owned(),
+            began_at: latest,
+        });
+        let shown = match self.recovery {
+            Recovery::On => Some(pid.encode(rules.signer, &self.identity.user, namespace)),
+            Recovery::Off => None,
+        };
+        let answer = connect_frame(&namespace.wire(), &pid.sid, shown.as_deref());
         let joined = Joined {
             namespace,
-            sid: sid.to_owned(),
+            sid: pid.sid,
             connected_at: now,
         };
         self.namespaces.push(joined.clone());
         self.joined_before = true;
-        vec![
-            Output::Send(connect_frame(&namespace.wire(), sid, None)),
-            Output::Joined(joined),
-        ]
+        (answer, joined)
     }
 
     /// A valid token in CONNECT comes before the one of the HTTP request; an invalid one counts as
@@ -402,58 +596,95 @@ impl Session {
         }
     }
 
+    /// Whether it still has to join a namespace.
+    const fn must_join(&self) -> bool {
+        #[cfg(feature = "conformance")]
+        if matches!(self.layer, crate::conformance::Layer::Engine) {
+            return false;
+        }
+        !self.joined_before
+    }
+
     /// What is due at `now`.
     pub fn on_timer(&mut self, now: Timestamp, rules: &Rules<'_>) -> Vec<Output> {
-        if !self.joined_before && now >= self.opened_at.after_ms(rules.connect_timeout_ms) {
+        if self.must_join() && now >= self.opened_at.after_ms(rules.connect_timeout_ms) {
             return close(CloseReason::ConnectTimeout);
         }
         if now >= self.ends_at() {
-            return self.expire();
+            return expire();
         }
-        let interval_ms = rules.heartbeat.interval_ms;
-        match self.heartbeat.unanswered_since {
-            Some(sent) if now.since(sent) >= silence_limit_ms(interval_ms) => close(CloseReason::PingTimeout),
-            Some(_) => Vec::new(),
-            // A wake-up for another reason serves the ping too when that is due within half an
-            // interval: alarms are what an idle user costs.
-            None if self.heartbeat.ping_at.since(now) <= interval_ms / 2 => {
-                self.heartbeat = Heartbeat {
-                    ping_at: now.after_ms(interval_ms),
-                    unanswered_since: Some(now),
-                };
-                vec![Output::Send(engine::Packet::Ping("".into()).encode().into_text())]
-            }
-            None => Vec::new(),
+        if self.is_silent(now, rules) {
+            return close(CloseReason::PingTimeout);
         }
+        self.beat(now, rules.heartbeat)
+    }
+
+    fn beat(&mut self, now: Timestamp, config: HeartbeatConfig) -> Vec<Output> {
+        let Heartbeat::Server {
+            ping_at,
+            unanswered_since,
+        } = self.heartbeat
+        else {
+            return Vec::new();
+        };
+        let mut outputs = Vec::new();
+        let mut sent = unanswered_since;
+        if sent.is_none() && ping_at.since(now) <= slack_ms(config) {
+            // To the letter, a ping that goes out a little late has to be answered as if it had not.
+            let sent_at = match config.timing {
+                Timing::Lazy => now,
+                Timing::Exact => ping_at.max(Timestamp::from_ms(
+                    now.as_ms().saturating_sub(config.timeout_ms / 2),
+                )),
+            };
+            sent = Some(sent_at);
+            self.heartbeat = Heartbeat::Server {
+                ping_at: sent_at.after_ms(config.interval_ms),
+                unanswered_since: sent,
+            };
+            outputs.push(Output::Send(engine::Packet::Ping("".into()).encode().into_text()));
+        }
+        if sent.is_some_and(|sent| now.since(sent) >= silence_limit_ms(config)) {
+            return close(CloseReason::PingTimeout);
+        }
+        outputs
     }
 
     /// When [`Session::on_timer`] has something to do next.
     #[must_use]
     pub fn wakes_at(&self, rules: &Rules<'_>) -> Timestamp {
-        let due = self.heartbeat.ping_at.min(self.ends_at());
-        if self.joined_before {
-            due
-        } else {
-            due.min(self.opened_at.after_ms(rules.connect_timeout_ms))
-        }
+        let beat = match self.heartbeat {
+            Heartbeat::Server {
+                unanswered_since: Some(sent),
+                ping_at,
+            } => match rules.heartbeat.timing {
+                Timing::Lazy => Some(ping_at),
+                Timing::Exact => Some(ping_at.min(sent.after_ms(rules.heartbeat.timeout_ms))),
+            },
+            Heartbeat::Server {
+                unanswered_since: None,
+                ping_at,
+            } => Some(ping_at),
+            Heartbeat::Client { .. } => None,
+        };
+        let connect = self
+            .must_join()
+            .then(|| self.opened_at.after_ms(rules.connect_timeout_ms));
+        [beat, connect]
+            .into_iter()
+            .flatten()
+            .fold(self.ends_at(), Timestamp::min)
     }
+}
 
-    fn expire(&self) -> Vec<Output> {
-        let event = ServerEvent::AuthError {
+fn expire() -> Vec<Output> {
+    vec![
+        Output::Emit(ServerEvent::AuthError {
             message: "The token has expired",
             code: AuthError::Expired.code(),
-        };
-        let mut outputs = Vec::new();
-        if let Ok(data) = event.encode() {
-            outputs.extend(
-                self.namespaces
-                    .iter()
-                    .map(|joined| Output::Send(data.frame(&joined.namespace.wire(), None))),
-            );
-        }
-        outputs.push(Output::Close(CloseReason::TokenExpired));
-        outputs
-    }
+        }),
+        Output::Close(CloseReason::TokenExpired),
+    ]
 }
 
 /// The CONNECT_ERROR a client gets instead of a namespace (DESIGN 3.4).
@@ -471,17 +702,29 @@ pub fn refusal_frame(namespace: &dormouse_protocol::socket::Namespace<'_>, error
     connect_error_frame(namespace, "Authentication failed", data.ok().as_ref())
 }
 
-/// How long a ping may stay unanswered before a wake-up closes the connection. Less than an
-/// interval, because the next alarm may come a little early after a late one.
-const fn silence_limit_ms(interval_ms: u64) -> u64 {
-    interval_ms.saturating_sub(interval_ms / 4)
+/// How much early a ping may go out: a wake-up for another reason serves it too when it is due within
+/// half an interval, for alarms are what an idle user costs.
+const fn slack_ms(config: HeartbeatConfig) -> u64 {
+    match config.timing {
+        Timing::Lazy => config.interval_ms / 2,
+        Timing::Exact => 0,
+    }
+}
+
+/// How long a ping may stay unanswered before a wake-up closes the connection. Lazily: until the next
+/// ping, a little less, because the next alarm may come early after a late one.
+const fn silence_limit_ms(config: HeartbeatConfig) -> u64 {
+    match config.timing {
+        Timing::Lazy => config.interval_ms.saturating_sub(config.interval_ms / 4),
+        Timing::Exact => config.timeout_ms,
+    }
 }
 
 fn close(reason: CloseReason) -> Vec<Output> {
     vec![Output::Close(reason)]
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "conformance")))]
 pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
@@ -494,11 +737,20 @@ pub(crate) mod tests {
     use crate::auth::Role;
     use crate::auth::tests::{NOW, key, sign};
     use crate::id::{RecipientId, UserId};
+    use crate::inbox::Head;
 
     static KEY: LazyLock<TokenKey> = LazyLock::new(key);
+    static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(b"secret"));
     const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
         interval_ms: 90_000,
         timeout_ms: 120_000,
+        timing: Timing::Lazy,
+    };
+    const WISHES: Wishes = Wishes {
+        acknowledging: Acknowledging::Unknown,
+        recovery: Recovery::On,
+        keepalive: Keepalive::Server,
+        binary: Binary::Frames,
     };
     const HOUR_MS: u64 = 3_600_000;
 
@@ -507,73 +759,172 @@ pub(crate) mod tests {
             key: &KEY,
             heartbeat: HEARTBEAT,
             connect_timeout_ms: 45_000,
+            keepalive_grace_ms: 120_000,
+            signer: &SIGNER,
         }
     }
 
     fn session(now: Timestamp) -> Session {
         let identity = Identity {
-            user: UserId::parse("u1").unwrap(),
+            user: user(),
             expires_at: now.after_ms(HOUR_MS),
             departments: Vec::new(),
             role: Role::User,
         };
-        Session::open(
-            "engine".to_owned(),
-            identity,
-            Acknowledging::Unknown,
-            now,
-            None,
-            HEARTBEAT,
-        )
+        Session::open("engine".to_owned(), identity, WISHES, now, None, HEARTBEAT)
+    }
+
+    fn user() -> UserId {
+        UserId::parse("u1").unwrap()
     }
 
     pub(crate) fn joined_session(now: Timestamp) -> Session {
         let mut session = session(now);
-        session.on_text(
-            now,
-            &rules(),
-            &mut Decoder::default(),
-            "40/notifications,",
-            "public",
-        );
+        join(&mut session, now, "40/notifications,");
         session
     }
 
-    fn text(session: &mut Session, frame: &str) -> Vec<Output> {
-        session.on_text(NOW, &rules(), &mut Decoder::default(), frame, "public")
+    /// Sends a CONNECT and, when it is allowed, joins; gives the answer to the client.
+    fn join(session: &mut Session, now: Timestamp, frame: &str) -> String {
+        let outputs = session.on_text(now, &rules(), &mut Decoder::default(), frame);
+        match outputs.into_iter().next() {
+            Some(Output::Connect { namespace, resume }) => {
+                let (kept, _) = resume.decide(
+                    &Head {
+                        seq: 9,
+                        ..Head::new(user())
+                    },
+                    0,
+                );
+                session
+                    .join(now, &rules(), namespace, kept, "public", Offset(9))
+                    .0
+            }
+            Some(Output::Send(refusal)) => refusal,
+            other => unreachable!("{other:?}"),
+        }
     }
 
-    fn closed(reason: CloseReason) -> Vec<Output> {
-        vec![Output::Close(reason)]
+    /// The outputs, in words.
+    fn words(outputs: &[Output]) -> Vec<String> {
+        let word = |output: &Output| match output {
+            Output::Send(frame) => frame.clone(),
+            Output::Connect { namespace, resume } => format!("connect {} {resume:?}", namespace.name()),
+            Output::Emit(event) => format!("emit {}", event.name()),
+            Output::Left(namespace) => format!("left {}", namespace.name()),
+            Output::Event {
+                namespace,
+                ack_id,
+                event,
+            } => {
+                format!("event {} {ack_id:?} {event:?}", namespace.name())
+            }
+            Output::Close(reason) => format!("close {reason:?}"),
+        };
+        outputs.iter().map(word).collect()
     }
+
+    fn text(session: &mut Session, frame: &str) -> Vec<String> {
+        words(&session.on_text(NOW, &rules(), &mut Decoder::default(), frame))
+    }
+
+    fn timer(session: &mut Session, ms: u64) -> Vec<String> {
+        words(&session.on_timer(NOW.after_ms(ms), &rules()))
+    }
+
+    const NOTHING: [&str; 0] = [];
 
     #[test]
-    fn connect_joins_a_namespace_and_answers_first() {
+    fn connect_joins_a_namespace_and_answers() {
         for (frame, answer, namespace) in [
-            ("40", r#"40{"sid":"public"}"#, Namespace::Root),
+            ("40", "40{", Namespace::Root),
             (
                 "40/notifications,",
-                r#"40/notifications,{"sid":"public"}"#,
+                "40/notifications,{",
                 Namespace::Notifications,
             ),
             (
                 "40/notifications,{}",
-                r#"40/notifications,{"sid":"public"}"#,
+                "40/notifications,{",
                 Namespace::Notifications,
             ),
         ] {
             let mut session = session(NOW);
-            let joined = Joined {
-                namespace,
+            let pid = Pid {
                 sid: "public".to_owned(),
-                connected_at: NOW,
-            };
+                began_at: Offset(9),
+            }
+            .encode(&SIGNER, &user(), namespace);
             assert_eq!(
-                text(&mut session, frame),
-                [Output::Send(answer.to_owned()), Output::Joined(joined.clone())]
+                join(&mut session, NOW, frame),
+                format!(r#"{answer}"sid":"public","pid":"{pid}"}}"#)
             );
-            assert_eq!(session.namespaces, [joined]);
+            assert_eq!(
+                session.namespaces,
+                [Joined {
+                    namespace,
+                    sid: "public".to_owned(),
+                    connected_at: NOW
+                }]
+            );
         }
+    }
+
+    #[test]
+    fn a_client_that_wants_no_recovery_gets_no_pid() {
+        let mut session = session(NOW);
+        assert_eq!(
+            join(&mut session, NOW, r#"40{"recovery":"off"}"#),
+            r#"40{"sid":"public"}"#
+        );
+        assert_eq!(session.recovery, Recovery::Off);
+    }
+
+    #[test]
+    fn where_a_client_goes_on_is_read_from_connect() {
+        let pid = Pid {
+            sid: "s1".to_owned(),
+            began_at: Offset(3),
+        };
+        let shown = pid.encode(&SIGNER, &user(), Namespace::Root);
+        let elsewhere = pid.encode(&SIGNER, &user(), Namespace::Notifications);
+        let stranger = pid.encode(&SIGNER, &UserId::parse("u2").unwrap(), Namespace::Root);
+        let offset = |seq| Offset(seq).encode();
+        let recover = |from| Resume::Recover {
+            pid: pid.clone(),
+            from: Offset(from),
+        };
+        for (auth, expected) in [
+            (json!({}), Resume::Fresh),
+            (json!({"pid": shown, "offset": offset(7)}), recover(7)),
+            (json!({"pid": shown}), recover(3)),
+            (json!({"pid": shown, "offset": "a user's string"}), recover(3)),
+            (json!({"pid": elsewhere, "offset": offset(7)}), Resume::Fresh),
+            (json!({"pid": stranger, "offset": offset(7)}), Resume::Fresh),
+            (json!({"pid": "junk", "since": 4}), Resume::Since(Offset(4))),
+            (
+                json!({"pid": shown, "offset": offset(7), "recovery": "off"}),
+                Resume::Fresh,
+            ),
+            (json!({"since": 4}), Resume::Since(Offset(4))),
+            (json!({"since": -4}), Resume::Fresh),
+        ] {
+            assert_eq!(
+                text(&mut session(NOW), &format!("40{auth}")),
+                [format!("connect / {expected:?}")],
+                "{auth}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_recovered_session_keeps_its_ids() {
+        let mut first = session(NOW);
+        let answer = join(&mut first, NOW, "40");
+        let shown: serde_json::Value = serde_json::from_str(answer.trim_start_matches("40")).unwrap();
+        let mut second = session(NOW);
+        let again = join(&mut second, NOW, &format!("40{}", json!({"pid": shown["pid"]})));
+        assert_eq!(again, answer);
     }
 
     #[test]
@@ -581,11 +932,9 @@ pub(crate) mod tests {
         let mut session = session(NOW);
         assert_eq!(
             text(&mut session, "40/zz,"),
-            [Output::Send(
-                r#"44/zz,{"message":"Invalid namespace"}"#.to_owned()
-            )]
+            [r#"44/zz,{"message":"Invalid namespace"}"#]
         );
-        assert_eq!(text(&mut session, "40").len(), 2);
+        assert!(join(&mut session, NOW, "40").starts_with("40"));
     }
 
     #[test]
@@ -596,37 +945,37 @@ pub(crate) mod tests {
             "41",
             "430[]",
             "44{}",
-            "2",
-            "2probe",
         ] {
-            assert_eq!(
-                text(&mut session(NOW), frame),
-                closed(CloseReason::ForcedClose),
-                "{frame}"
-            );
+            assert_eq!(text(&mut session(NOW), frame), ["close ForcedClose"], "{frame}");
         }
-        let mut joined = joined_session(NOW);
         assert_eq!(
-            text(&mut joined, "40/notifications,"),
-            closed(CloseReason::ForcedClose)
+            text(&mut joined_session(NOW), "40/notifications,"),
+            ["close ForcedClose"]
         );
         let mut left = joined_session(NOW);
-        assert_eq!(
-            text(&mut left, "41/notifications,"),
-            [Output::Left(Namespace::Notifications)]
-        );
+        assert_eq!(text(&mut left, "41/notifications,"), ["left /notifications"]);
         assert_eq!(
             text(&mut left, "42/notifications,[\"ping\"]"),
-            closed(CloseReason::ForcedClose)
+            ["close ForcedClose"]
         );
+    }
+
+    #[test]
+    fn what_the_engine_does_not_allow_closes_the_connection() {
+        for (frame, reason) in [
+            ("", "close ParseError"),
+            ("x", "close ParseError"),
+            ("7", "close ParseError"),
+            ("2", "close TransportError"),
+            ("2probe", "close TransportError"),
+        ] {
+            assert_eq!(text(&mut joined_session(NOW), frame), [reason], "{frame}");
+        }
     }
 
     #[test]
     fn what_is_no_packet_closes_the_connection() {
         for frame in [
-            "",
-            "x",
-            "7",
             "4",
             "49",
             "42{}",
@@ -641,18 +990,14 @@ pub(crate) mod tests {
         ] {
             assert_eq!(
                 text(&mut joined_session(NOW), frame),
-                closed(CloseReason::ParseError),
+                ["close ForcedClose"],
                 "{frame}"
             );
         }
-        let mut session = joined_session(NOW);
-        let stray = session.on_binary(NOW, &rules(), &mut Decoder::default(), &[1], "public");
-        assert_eq!(stray, closed(CloseReason::ParseError));
+        let stray = joined_session(NOW).on_binary(NOW, &rules(), &mut Decoder::default(), &[1]);
+        assert_eq!(words(&stray), ["close ForcedClose"]);
         let oversize = format!("42/notifications,[\"{}\"]", "x".repeat(MAX_PAYLOAD_BYTES));
-        assert_eq!(
-            text(&mut joined_session(NOW), &oversize),
-            closed(CloseReason::TooLarge)
-        );
+        assert_eq!(text(&mut joined_session(NOW), &oversize), ["close TooLarge"]);
     }
 
     #[test]
@@ -666,20 +1011,15 @@ pub(crate) mod tests {
             "42/notifications,",
             "43/notifications,7[]",
         ] {
-            assert_eq!(text(&mut joined_session(NOW), frame), [], "{frame}");
+            assert_eq!(text(&mut joined_session(NOW), frame), NOTHING, "{frame}");
         }
     }
 
     #[test]
     fn an_event_is_handed_on_with_its_ack_id() {
-        let mut session = joined_session(NOW);
         assert_eq!(
-            text(&mut session, "42/notifications,12[\"ping\"]"),
-            [Output::Event {
-                namespace: Namespace::Notifications,
-                ack_id: Some(12),
-                event: Ok(ClientEvent::Ping)
-            }]
+            text(&mut joined_session(NOW), "42/notifications,12[\"ping\"]"),
+            ["event /notifications Some(12) Ok(Ping)"]
         );
     }
 
@@ -701,17 +1041,7 @@ pub(crate) mod tests {
     fn a_token_in_connect_decides_as_the_table_says() {
         let token = |user: &str, ttl_s: i64| sign(&json!({"sub": user, "exp": 1_800_000_000_i64 + ttl_s}));
         let check = |auth: serde_json::Value, now: Timestamp, code: Option<&str>| {
-            let mut session = session(NOW);
-            let outputs = session.on_text(
-                now,
-                &rules(),
-                &mut Decoder::default(),
-                &format!("40{auth}"),
-                "public",
-            );
-            let Some(Output::Send(answer)) = outputs.first() else {
-                unreachable!("CONNECT is always answered");
-            };
+            let answer = join(&mut session(NOW), now, &format!("40{auth}"));
             match code {
                 None => assert!(answer.starts_with("40"), "{auth}: {answer}"),
                 Some(code) => assert!(
@@ -751,47 +1081,93 @@ pub(crate) mod tests {
         let head = r#"451-/notifications,["x",{"_placeholder":true,"num":0}]"#;
         let mut session = joined_session(NOW);
         let mut decoder = Decoder::default();
-        assert_eq!(session.on_text(NOW, &rules(), &mut decoder, head, "public"), []);
+        assert_eq!(
+            words(&session.on_text(NOW, &rules(), &mut decoder, head)),
+            NOTHING
+        );
         assert_eq!(session.attachments_due, 1);
         let mut evicted = session.clone();
-        let done = session.on_binary(NOW, &rules(), &mut decoder, &[1], "public");
-        assert!(matches!(
-            done.as_slice(),
-            [Output::Event {
-                event: Err(EventError::Unknown(_)),
-                ..
-            }]
-        ));
-        let lost = evicted.on_binary(NOW, &rules(), &mut Decoder::default(), &[1], "public");
-        assert_eq!(lost, closed(CloseReason::ParseError));
+        let done = words(&session.on_binary(NOW, &rules(), &mut decoder, &[1]));
+        assert_eq!(done, [r#"event /notifications None Err(Unknown("x"))"#]);
+        let lost = evicted.on_binary(NOW, &rules(), &mut Decoder::default(), &[1]);
+        assert_eq!(words(&lost), ["close ForcedClose"]);
     }
 
     #[test]
     fn the_clock_pings_and_closes() {
-        let at = |ms| NOW.after_ms(ms);
-        let ping = || vec![Output::Send("2".to_owned())];
         let mut session = joined_session(NOW);
-        assert_eq!(session.wakes_at(&rules()), at(90_000));
-        assert_eq!(session.on_timer(at(10_000), &rules()), []);
-        assert_eq!(session.on_timer(at(90_000), &rules()), ping());
-        assert_eq!(session.on_timer(at(90_100), &rules()), []);
+        assert_eq!(session.wakes_at(&rules()), NOW.after_ms(90_000));
+        assert_eq!(timer(&mut session, 10_000), NOTHING);
+        assert_eq!(timer(&mut session, 90_000), ["2"]);
+        assert_eq!(timer(&mut session, 90_100), NOTHING);
+        assert_eq!(session.wakes_at(&rules()), NOW.after_ms(180_000));
         let mut silent = session.clone();
         text(&mut session, "3");
-        assert_eq!(session.on_timer(at(180_000), &rules()), ping());
+        assert_eq!(timer(&mut session, 180_000), ["2"]);
+        assert_eq!(timer(&mut silent, 180_000), ["close PingTimeout"]);
+    }
+
+    #[test]
+    fn exact_timing_closes_after_the_advertised_timeout() {
+        let heartbeat = HeartbeatConfig {
+            interval_ms: 300,
+            timeout_ms: 200,
+            timing: Timing::Exact,
+        };
+        let rules = Rules { heartbeat, ..rules() };
+        let mut session = Session {
+            joined_before: true,
+            ..session(NOW)
+        };
+        session.heartbeat = Heartbeat::Server {
+            ping_at: NOW.after_ms(300),
+            unanswered_since: None,
+        };
+        let mut prompt = session.clone();
+        assert_eq!(words(&prompt.on_timer(NOW.after_ms(320), &rules)), ["2"]);
+        let pong = prompt.on_text(NOW.after_ms(350), &rules, &mut Decoder::default(), "3");
+        assert_eq!(words(&pong), NOTHING);
+        assert_eq!(prompt.wakes_at(&rules), NOW.after_ms(600));
+        assert_eq!(words(&session.on_timer(NOW.after_ms(300), &rules)), ["2"]);
+        assert_eq!(session.wakes_at(&rules), NOW.after_ms(500));
         assert_eq!(
-            silent.on_timer(at(180_000), &rules()),
-            closed(CloseReason::PingTimeout)
+            words(&session.on_timer(NOW.after_ms(500), &rules)),
+            ["close PingTimeout"]
         );
+    }
+
+    #[test]
+    fn a_client_that_keeps_itself_alive_is_not_pinged_and_its_silence_ends_it() {
+        let wishes = Wishes {
+            keepalive: Keepalive::Client,
+            ..WISHES
+        };
+        let mut session = Session {
+            joined_before: true,
+            ..session(NOW)
+        };
+        session.heartbeat = Session::open(
+            "e".to_owned(),
+            session.identity.clone(),
+            wishes,
+            NOW,
+            None,
+            HEARTBEAT,
+        )
+        .heartbeat;
+        assert_eq!(session.wakes_at(&rules()), session.ends_at());
+        assert_eq!(timer(&mut session, 120_000), NOTHING);
+        session.hear(NOW.after_ms(60_000));
+        session.hear(NOW.after_ms(10_000));
+        assert_eq!(timer(&mut session, 180_000), NOTHING);
+        assert_eq!(timer(&mut session, 180_001), ["close PingTimeout"]);
     }
 
     #[test]
     fn a_wake_up_for_another_reason_serves_a_ping_that_is_near() {
         let mut session = joined_session(NOW);
-        assert_eq!(session.on_timer(NOW.after_ms(44_000), &rules()), []);
-        assert_eq!(
-            session.on_timer(NOW.after_ms(45_000), &rules()),
-            [Output::Send("2".to_owned())]
-        );
+        assert_eq!(timer(&mut session, 44_000), NOTHING);
+        assert_eq!(timer(&mut session, 45_000), ["2"]);
         assert_eq!(session.wakes_at(&rules()), NOW.after_ms(135_000));
     }
 
@@ -799,54 +1175,48 @@ pub(crate) mod tests {
     fn sockets_of_a_hub_are_pinged_by_one_alarm() {
         let first = joined_session(NOW);
         let later = NOW.after_ms(30_000);
+        let tick = first.heartbeat.ping_at();
         let second = Session::open(
             "b".to_owned(),
             first.identity.clone(),
-            Acknowledging::Unknown,
+            WISHES,
             later,
-            Some(first.heartbeat.ping_at),
+            tick,
             HEARTBEAT,
         );
-        assert_eq!(second.heartbeat.ping_at, first.heartbeat.ping_at);
+        assert_eq!(second.heartbeat.ping_at(), tick);
     }
 
     #[test]
     fn a_connection_that_joins_nothing_is_closed() {
         let mut session = session(NOW);
         assert_eq!(session.wakes_at(&rules()), NOW.after_ms(45_000));
-        assert_eq!(session.on_timer(NOW.after_ms(44_999), &rules()), []);
-        assert_eq!(
-            session.on_timer(NOW.after_ms(45_000), &rules()),
-            closed(CloseReason::ConnectTimeout)
-        );
+        assert_eq!(timer(&mut session, 44_999), NOTHING);
+        assert_eq!(timer(&mut session, 45_000), ["close ConnectTimeout"]);
         let mut left = joined_session(NOW);
         text(&mut left, "41/notifications,");
-        assert_ne!(
-            left.on_timer(NOW.after_ms(45_000), &rules()),
-            closed(CloseReason::ConnectTimeout)
-        );
+        assert_ne!(timer(&mut left, 45_000), ["close ConnectTimeout"]);
     }
 
     #[test]
     fn a_session_ends_25_seconds_after_its_token() {
         let mut session = joined_session(NOW);
-        session.heartbeat.ping_at = NOW.after_ms(10 * HOUR_MS);
+        session.heartbeat = Heartbeat::Client {
+            heard_at: NOW.after_ms(10 * HOUR_MS),
+        };
         let end = NOW.after_ms(HOUR_MS + 25_000);
         assert_eq!(session.wakes_at(&rules()), end);
         assert!(session.is_present(Timestamp::from_ms(end.as_ms() - 1)));
         assert!(!session.is_present(end));
         assert_eq!(
-            session.on_timer(end, &rules()),
-            [
-                Output::Send(r#"42/notifications,["auth_error",{"message":"The token has expired","code":"EXPIRED_TOKEN"}]"#.to_owned()),
-                Output::Close(CloseReason::TokenExpired),
-            ]
+            timer(&mut session, HOUR_MS + 25_000),
+            ["emit auth_error", "close TokenExpired"]
         );
     }
 
     #[test]
     fn the_stored_session_format_is_unchanged() {
-        let json = r#"{"v":1,"sid":"engine","opened_at":1800000000000,"identity":{"user":"u1","expires_at":1800003600000,"role":"user"},"namespaces":[{"ns":"/notifications","sid":"public","at":1800000000000}],"joined_before":true,"ack":"unknown","heartbeat":{"next":1800000090000}}"#;
+        let json = r#"{"v":1,"sid":"engine","opened_at":1800000000000,"identity":{"user":"u1","expires_at":1800003600000,"role":"user"},"namespaces":[{"ns":"/notifications","sid":"public","at":1800000000000}],"joined_before":true,"ack":"unknown","recovery":"on","heartbeat":{"server":{"next":1800000090000}},"binary":"frames"}"#;
         assert_eq!(serde_json::to_string(&joined_session(NOW)).unwrap(), json);
         assert_eq!(
             serde_json::from_str::<Session>(json).unwrap(),
@@ -862,10 +1232,9 @@ pub(crate) mod tests {
             let mut session = session(NOW);
             let mut decoder = Decoder::default();
             for frame in frames {
-                let outputs = session.on_text(NOW, &rules(), &mut decoder, &frame, "public");
+                let outputs = session.on_text(NOW, &rules(), &mut decoder, &frame);
                 let closes = outputs.iter().position(|output| matches!(output, Output::Close(_)));
                 prop_assert!(closes.is_none_or(|at| at + 1 == outputs.len()));
-                prop_assert!(session.namespaces.len() <= 2);
                 if closes.is_some() {
                     break;
                 }

@@ -1,98 +1,172 @@
-//! A connection whose HTTP request proved no identity: it is told why, in the one form a stock client
-//! can see, and nothing else happens (DESIGN 3.4).
+//! A connection that has not said who it is. Until it does, in CONNECT, nothing else happens; whoever
+//! can't say it is told why, in the one form a stock client sees (DESIGN 3.3, 3.4).
 
 use dormouse_protocol::engine;
 use dormouse_protocol::socket::{Decoder, Kind, Progress, connect_error_frame};
+use serde::Deserialize;
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, Identity, TokenKey};
 use crate::config::MAX_PAYLOAD_BYTES;
-use crate::session::{CloseReason, Namespace, Output, refusal_frame};
+use crate::session::{CloseReason, Namespace, refusal_frame};
+use crate::time::Timestamp;
 
-/// Most frames that are answered before the connection is closed.
-const MAX_FRAMES: u32 = 16;
+/// Most packets that are heard before the connection is closed.
+const MAX_PACKETS: u32 = 16;
 
 /// The state of such a connection.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Stranger {
     refusal: AuthError,
-    frames: u32,
+    packets: u32,
+}
+
+/// What a packet leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing.
+    Nothing,
+    /// Send this text frame.
+    Answer(String),
+    /// It is this user; the packet is for their hub.
+    Identified(Identity),
+    /// Close the transport.
+    Close(CloseReason),
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ConnectAuth<'a> {
+    #[serde(borrow, default)]
+    token: Option<std::borrow::Cow<'a, str>>,
 }
 
 impl Stranger {
-    /// A connection refused for this reason.
+    /// A connection whose HTTP request was refused for this reason.
     #[must_use]
     pub const fn new(refusal: AuthError) -> Self {
-        Self { refusal, frames: 0 }
+        Self { refusal, packets: 0 }
     }
 
-    /// Takes a text frame: each CONNECT is refused, what is no part of a handshake closes.
-    pub fn on_text(&mut self, frame: &str) -> Option<Output> {
-        self.frames = self.frames.saturating_add(1);
+    /// Takes a text frame.
+    pub fn on_text(&mut self, now: Timestamp, key: &TokenKey, frame: &str) -> Heard {
         if frame.len() > MAX_PAYLOAD_BYTES {
-            return Some(Output::Close(CloseReason::TooLarge));
+            return Heard::Close(CloseReason::TooLarge);
         }
-        if self.frames > MAX_FRAMES {
-            return Some(Output::Close(CloseReason::ForcedClose));
+        match engine::Packet::parse_text(frame) {
+            Ok(packet) => self.on_packet(now, key, &packet),
+            Err(_) => Heard::Close(CloseReason::ParseError),
         }
-        let Ok(packet) = engine::Packet::parse_text(frame) else {
-            return Some(Output::Close(CloseReason::ParseError));
-        };
+    }
+
+    /// Why a binary frame closes the connection, which it always does: no handshake has one.
+    #[must_use]
+    pub const fn on_binary(frame: &[u8]) -> CloseReason {
+        if frame.len() > MAX_PAYLOAD_BYTES {
+            CloseReason::TooLarge
+        } else {
+            CloseReason::ForcedClose
+        }
+    }
+
+    /// Takes an engine packet: each CONNECT is answered, what is no part of a handshake closes.
+    pub fn on_packet(&mut self, now: Timestamp, key: &TokenKey, packet: &engine::Packet<'_>) -> Heard {
+        self.packets = self.packets.saturating_add(1);
+        if self.packets > MAX_PACKETS {
+            return Heard::Close(CloseReason::ForcedClose);
+        }
         match packet {
-            engine::Packet::Message(message) => Some(self.on_message(&message)),
-            engine::Packet::Ping(_) | engine::Packet::Binary(_) => {
-                Some(Output::Close(CloseReason::ForcedClose))
-            }
+            engine::Packet::Message(message) => self.on_message(now, key, message),
+            engine::Packet::Ping(_) => Heard::Close(CloseReason::TransportError),
+            engine::Packet::Binary(_) => Heard::Close(CloseReason::ForcedClose),
             engine::Packet::Open(_)
             | engine::Packet::Close
             | engine::Packet::Pong(_)
             | engine::Packet::Upgrade
-            | engine::Packet::Noop => None,
+            | engine::Packet::Noop => Heard::Nothing,
         }
     }
 
-    fn on_message(&self, message: &str) -> Output {
-        let mut decoder = Decoder::default();
-        match decoder.text(message) {
-            Ok(Progress::Packet(packet)) => match packet.kind {
-                Kind::Connect { .. } => Output::Send(match Namespace::parse(packet.namespace.as_str()) {
-                    Some(namespace) => refusal_frame(&namespace.wire(), self.refusal),
-                    None => connect_error_frame(&packet.namespace, "Invalid namespace", None),
-                }),
-                Kind::Disconnect | Kind::Event { .. } | Kind::Ack { .. } | Kind::ConnectError { .. } => {
-                    Output::Close(CloseReason::ForcedClose)
-                }
-            },
-            Ok(Progress::NeedAttachments { .. }) => Output::Close(CloseReason::ForcedClose),
-            Err(_) => Output::Close(CloseReason::ParseError),
+    fn on_message(&self, now: Timestamp, key: &TokenKey, message: &str) -> Heard {
+        let packet = match Decoder::default().text(message) {
+            Ok(Progress::Packet(packet)) => packet,
+            Ok(Progress::NeedAttachments { .. }) => return Heard::Close(CloseReason::ForcedClose),
+            Err(_) => return Heard::Close(CloseReason::ForcedClose),
+        };
+        let payload = match packet.kind {
+            Kind::Connect { payload } => payload,
+            Kind::Disconnect | Kind::Event { .. } | Kind::Ack { .. } | Kind::ConnectError { .. } => {
+                return Heard::Close(CloseReason::ForcedClose);
+            }
+        };
+        if Namespace::parse(packet.namespace.as_str()).is_none() {
+            return Heard::Answer(connect_error_frame(&packet.namespace, "Invalid namespace", None));
+        }
+        let auth: ConnectAuth<'_> = payload
+            .as_ref()
+            .and_then(|payload| payload.parse().ok())
+            .unwrap_or_default();
+        match auth
+            .token
+            .map_or(Err(self.refusal), |token| key.verify(now, &token))
+        {
+            Ok(identity) => Heard::Identified(identity),
+            Err(error) => Heard::Answer(refusal_frame(&packet.namespace, error)),
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "conformance")))]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::auth::tests::{NOW, key, sign};
+
+    fn hear(frame: &str) -> Heard {
+        Stranger::new(AuthError::Expired).on_text(NOW, &key(), frame)
+    }
 
     #[test]
     fn only_connect_is_answered() {
+        let close = Heard::Close;
         for (frame, expected) in [
             (
                 "40/notifications,",
-                Some(Output::Send(
+                Heard::Answer(
                     r#"44/notifications,{"message":"Authentication failed","data":{"code":"EXPIRED_TOKEN","message":"the token has expired"}}"#
                         .to_owned(),
-                )),
+                ),
             ),
-            ("40/zz,", Some(Output::Send(r#"44/zz,{"message":"Invalid namespace"}"#.to_owned()))),
-            ("3", None),
-            ("2", Some(Output::Close(CloseReason::ForcedClose))),
-            (r#"42["x"]"#, Some(Output::Close(CloseReason::ForcedClose))),
-            (r#"451-["x",{"_placeholder":true,"num":0}]"#, Some(Output::Close(CloseReason::ForcedClose))),
-            ("40null", Some(Output::Close(CloseReason::ParseError))),
-            ("bAAAA", Some(Output::Close(CloseReason::ForcedClose))),
-            ("?", Some(Output::Close(CloseReason::ParseError))),
-            ("", Some(Output::Close(CloseReason::ParseError))),
+            ("40/zz,", Heard::Answer(r#"44/zz,{"message":"Invalid namespace"}"#.to_owned())),
+            ("3", Heard::Nothing),
+            ("2", close(CloseReason::TransportError)),
+            (r#"42["x"]"#, close(CloseReason::ForcedClose)),
+            (r#"451-["x",{"_placeholder":true,"num":0}]"#, close(CloseReason::ForcedClose)),
+            ("40null", close(CloseReason::ForcedClose)),
+            ("bAAAA", close(CloseReason::ForcedClose)),
+            ("?", close(CloseReason::ParseError)),
+            ("", close(CloseReason::ParseError)),
         ] {
-            assert_eq!(Stranger::new(AuthError::Expired).on_text(frame), expected, "{frame}");
+            assert_eq!(hear(frame), expected, "{frame}");
+        }
+    }
+
+    #[test]
+    fn a_valid_token_says_who_it_is_and_an_invalid_one_why_not() {
+        let connect =
+            |token: serde_json::Value| hear(&format!("40/notifications,{}", json!({"token": token})));
+        let valid = sign(&json!({"sub": "u1", "exp": 1_800_000_060}));
+        assert!(
+            matches!(connect(json!(valid)), Heard::Identified(identity) if identity.user.as_str() == "u1")
+        );
+        for (token, code) in [
+            (json!("junk"), "INVALID_TOKEN"),
+            (json!(null), "EXPIRED_TOKEN"),
+            (json!(""), "MISSING_TOKEN"),
+        ] {
+            assert!(
+                matches!(connect(token), Heard::Answer(frame) if frame.contains(code)),
+                "{code}"
+            );
         }
     }
 
@@ -100,7 +174,7 @@ mod tests {
     fn a_stranger_is_heard_a_bounded_number_of_times() {
         let mut stranger = Stranger::new(AuthError::Missing);
         let answers = (0..100)
-            .take_while(|_| matches!(stranger.on_text("40"), Some(Output::Send(_))))
+            .take_while(|_| matches!(stranger.on_text(NOW, &key(), "40"), Heard::Answer(_)))
             .count();
         assert_eq!(answers, 16);
     }

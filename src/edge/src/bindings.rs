@@ -14,6 +14,11 @@ pub(crate) fn user_hubs(env: &Env) -> Result<ObjectNamespace> {
     env.durable_object("USER_HUB")
 }
 
+/// The objects of polling sessions that have no user yet.
+pub(crate) fn lobbies(env: &Env) -> Result<ObjectNamespace> {
+    env.durable_object("LOBBY")
+}
+
 /// The queue for hubs that could not be reached.
 pub(crate) fn nudges(env: &Env) -> Result<Queue> {
     env.queue("NUDGES")

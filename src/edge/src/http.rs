@@ -2,13 +2,15 @@
 
 use dormouse_domain::problem::{Code, Problem};
 use serde::Serialize;
-use worker::{Error, Headers, Request, Response, Result, console_error};
+use worker::{Error, Headers, Method, Request, Response, Result, console_error};
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// The caller's doing, or a known state of the service.
     Problem(Problem),
+    /// The resource has another method: this one.
+    MethodNotAllowed(Method),
     /// The platform failed.
     Platform(Error),
 }
@@ -28,8 +30,15 @@ impl From<Error> for Refusal {
 impl Refusal {
     /// The answer. What the platform said is logged, never sent.
     pub(crate) fn into_response(self) -> Result<Response> {
+        let mut allowed = None;
         let problem = match self {
             Self::Problem(problem) => problem,
+            Self::MethodNotAllowed(method) => {
+                let problem = Problem::new(Code::MethodNotAllowed);
+                let problem = problem.detail(format!("the resource takes {}", method.as_ref()));
+                allowed = Some(method);
+                problem
+            }
             Self::Platform(error) => {
                 console_error!("request failed: {error}");
                 Problem::new(Code::Unavailable)
@@ -39,6 +48,9 @@ impl Refusal {
         response
             .headers_mut()
             .set("content-type", "application/problem+json")?;
+        if let Some(method) = allowed {
+            response.headers_mut().set("allow", method.as_ref())?;
+        }
         if problem.status() == 401 {
             response.headers_mut().set("www-authenticate", "Bearer")?;
         }
@@ -78,27 +90,46 @@ pub(crate) async fn json_body(
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(Problem::new(Code::UnsupportedMediaType).into());
     }
-    let too_large =
-        || Problem::new(Code::PayloadTooLarge).detail(format!("at most {max_bytes} bytes are read"));
-    let announced = header(request.headers(), "content-length")?;
-    if announced
-        .and_then(|text| text.parse().ok())
-        .is_some_and(|length: usize| length > max_bytes)
-    {
-        return Err(too_large().into());
-    }
-    let mut body = Vec::new();
-    let mut stream = request.stream()?;
-    while let Some(chunk) = futures_util::StreamExt::next(&mut stream).await {
-        let chunk = chunk?;
-        if body.len().saturating_add(chunk.len()) > max_bytes {
-            return Err(too_large().into());
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let Some(body) = read_body(request, max_bytes).await? else {
+        let detail = format!("at most {max_bytes} bytes are read");
+        return Err(Problem::new(Code::PayloadTooLarge).detail(detail).into());
+    };
     String::from_utf8(body).map_err(|_| {
         Problem::new(Code::MalformedJson)
             .detail("the body is not UTF-8")
             .into()
     })
+}
+
+/// The body as text, whatever its type; bytes that are no UTF-8 read as U+FFFD. `None` when it is
+/// longer than `max_bytes`.
+///
+/// # Errors
+/// When the client stops sending.
+pub(crate) async fn body_text(request: &mut Request, max_bytes: usize) -> Result<Option<String>> {
+    let body = read_body(request, max_bytes).await?;
+    Ok(body.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+async fn read_body(request: &mut Request, max_bytes: usize) -> Result<Option<Vec<u8>>> {
+    let announced = header(request.headers(), "content-length")?;
+    if announced
+        .and_then(|text| text.parse().ok())
+        .is_some_and(|length: usize| length > max_bytes)
+    {
+        return Ok(None);
+    }
+    let mut body = Vec::new();
+    if request.inner().body().is_none() {
+        return Ok(Some(body));
+    }
+    let mut stream = request.stream()?;
+    while let Some(chunk) = futures_util::StreamExt::next(&mut stream).await {
+        let chunk = chunk?;
+        if body.len().saturating_add(chunk.len()) > max_bytes {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
 }

@@ -10,16 +10,24 @@ use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::inbox::{Entry, Receipt};
 use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::page::PageRequest;
-use dormouse_domain::session::Acknowledging;
+use dormouse_domain::session::Wishes;
 use dormouse_domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use worker::{Env, Error, Headers, Method, Request, RequestInit, Response, Result};
+use worker::{Env, Error, Headers, Method, Request, RequestInit, Response, Result, WebSocket};
 
 use crate::{bindings, instruments};
 
 /// Carries the call; whatever a client sends under this name is replaced.
 const CALL_HEADER: &str = "x-dormouse-call";
+
+/// The status by which a hub refuses the second WebSocket of a session. The Worker then takes and closes it, as
+/// the reference does: closed by the hub, a socket on which nothing was ever received keeps its TCP
+/// connection for ten more seconds.
+pub(crate) const SECOND_UPGRADE: u16 = 409;
+
+/// Objects have no address; requests to them need one.
+const HUB_URL: &str = "https://object/";
 
 /// A call and the user whose hub it is for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,7 +40,25 @@ pub(crate) struct HubRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum HubCall {
     /// Take the WebSocket this request upgrades to.
-    Open(OpenCall),
+    Open { open: OpenCall, greeting: Greeting },
+    /// Begin a polling session: answers the body for the client.
+    OpenPolling { sid: String, open: OpenCall },
+    /// Answer a GET of a polling session, which begins here if it is new and `open` is given.
+    Poll { sid: String, open: Option<OpenCall> },
+    /// Take a POST of a polling session.
+    Post {
+        sid: String,
+        open: Option<OpenCall>,
+        body: String,
+    },
+    /// Take a WebSocket that the polling session may move to.
+    Probe { sid: String, open: Option<OpenCall> },
+    /// A WebSocket elsewhere was probed: let the poll go.
+    Probed { sid: String, open: OpenCall },
+    /// That WebSocket went away: polling goes on.
+    ProbeGone { sid: String },
+    /// Move the polling session to the WebSocket this request upgrades to.
+    Move { sid: String, open: OpenCall },
     /// Here is the next entry of the user's room: answers a [`NudgeReply`].
     Nudge(EntryRecord),
     /// The user's room may hold more than the hub knows.
@@ -48,11 +74,20 @@ pub(crate) enum HubCall {
     Info,
 }
 
-/// Who opens a connection.
-#[derive(Debug, Serialize, Deserialize)]
+/// Who opens a connection, and what they ask for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct OpenCall {
     pub(crate) identity: Identity,
-    pub(crate) acknowledging: Acknowledging,
+    pub(crate) wishes: Wishes,
+}
+
+/// The packet that opens a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Greeting {
+    /// The hub has to send it.
+    Owed,
+    /// The client has it already, with this engine sid.
+    Given { sid: String },
 }
 
 /// The answer to a nudge.
@@ -107,11 +142,7 @@ impl HubRequest {
     /// # Errors
     /// When it can't be reached or does not answer 2xx.
     pub(crate) async fn send(&self, env: &Env) -> Result<Response> {
-        let body = serde_json::to_string(self)?;
-        let mut init = RequestInit::new();
-        init.with_method(Method::Post).with_body(Some(body.into()));
-        let request = Request::new_with_init("https://hub/", &init)?;
-        let response = self.fetch(env, request).await?;
+        let response = self.exchange(env).await?;
         if (200..300).contains(&response.status_code()) {
             Ok(response)
         } else {
@@ -130,6 +161,14 @@ impl HubRequest {
         self.send(env).await?.json().await
     }
 
+    /// Calls the hub; whatever it answers is for the client.
+    ///
+    /// # Errors
+    /// When it can't be reached.
+    pub(crate) async fn exchange(&self, env: &Env) -> Result<Response> {
+        self.fetch(env, post(self)?).await
+    }
+
     /// Forwards a client's upgrade; the answer goes back to the client as it is, and no code of the
     /// Worker stays between the two.
     ///
@@ -137,10 +176,28 @@ impl HubRequest {
     /// When the hub can't be reached.
     pub(crate) async fn forward(&self, env: &Env, upgrade: &Request) -> Result<Response> {
         let mut forwarded = upgrade.clone_mut()?;
-        forwarded
-            .headers_mut()?
-            .set(CALL_HEADER, &URL_SAFE_NO_PAD.encode(serde_json::to_vec(self)?))?;
+        self.sign(&mut forwarded)?;
         self.fetch(env, forwarded).await
+    }
+
+    /// Opens a WebSocket of the Worker's own to the hub.
+    ///
+    /// # Errors
+    /// When the hub can't be reached or does not take it.
+    pub(crate) async fn connect(&self, env: &Env) -> Result<WebSocket> {
+        let mut request = Request::new(HUB_URL, Method::Get)?;
+        request.headers_mut()?.set("upgrade", "websocket")?;
+        self.sign(&mut request)?;
+        let response = self.fetch(env, request).await?;
+        let status = response.status_code();
+        response
+            .websocket()
+            .ok_or_else(|| Error::RustError(format!("hub answered {status} to an upgrade")))
+    }
+
+    fn sign(&self, request: &mut Request) -> Result<()> {
+        let call = URL_SAFE_NO_PAD.encode(serde_json::to_vec(self)?);
+        request.headers_mut()?.set(CALL_HEADER, &call)
     }
 
     async fn fetch(&self, env: &Env, request: Request) -> Result<Response> {
@@ -161,6 +218,17 @@ impl HubRequest {
             None => Ok(serde_json::from_slice(&request.bytes().await?)?),
         }
     }
+}
+
+/// A request to an object with `body` as JSON.
+///
+/// # Errors
+/// When it can't be made.
+pub(crate) fn post<T: Serialize>(body: &T) -> Result<Request> {
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post)
+        .with_body(Some(serde_json::to_string(body)?.into()));
+    Request::new_with_init(HUB_URL, &init)
 }
 
 fn call_header(headers: &Headers) -> Result<Option<Vec<u8>>> {

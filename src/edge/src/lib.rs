@@ -4,16 +4,29 @@
 //! In reading order:
 //!
 //! 1. [`router`]: which request goes where; [`socket_io`], [`api`]: the two doors.
-//! 2. [`hub`]: the object of one user; [`hub_rpc`]: how it is called; [`sockets`], [`storage`]: what it holds.
-//! 3. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached.
-//! 4. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`]: small things everyone needs.
-//! 5. [`instruments`]: fail points and the ledger, empty in the production bundle.
+//! 2. [`lobby`], [`relay`]: those who have not said who they are; [`engine_http`]: what polls are answered.
+//! 3. [`hub`]: the object of one user; [`hub_rpc`]: how it is called; [`sockets`], [`storage`]: what it holds.
+//! 4. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached.
+//! 5. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`]: small things everyone needs.
+//! 6. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
+//!    differs in the build for the official protocol suites.
+
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "a map for those who read the code; nobody calls this crate"
+)]
 
 mod router;
 
 mod socket_io;
 
 mod api;
+
+mod lobby;
+
+mod relay;
+
+mod engine_http;
 
 mod hub;
 
@@ -40,6 +53,9 @@ mod entropy;
 mod http;
 
 mod instruments;
+
+#[cfg(feature = "conformance")]
+mod conformance;
 
 use worker::{Context, Env, MessageBatch, Request, Response, Result, event};
 

@@ -40,10 +40,10 @@ impl<'a> Route<'a> {
             Self::Instruments(_) => return Ok(()),
         };
         if *method == allowed {
-            return Ok(());
+            Ok(())
+        } else {
+            Err(Refusal::MethodNotAllowed(allowed))
         }
-        let detail = format!("the resource takes {}", allowed.as_ref());
-        Err(Problem::new(Code::MethodNotAllowed).detail(detail).into())
     }
 }
 
@@ -62,7 +62,11 @@ async fn answer(request: Request, env: &Env, context: &Context) -> Result<Respon
     let path = request.path();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     if let ["socket.io", _, ..] = segments.as_slice() {
-        return socket_io::handshake(request, env, context).await;
+        return socket_io::answer(request, env, context).await;
+    }
+    #[cfg(feature = "conformance")]
+    if let ["engine.io", _, ..] = segments.as_slice() {
+        return socket_io::answer(request, env, context).await;
     }
     let Some(route) = Route::parse(&segments) else {
         return Err(Problem::new(Code::NotFound).into());

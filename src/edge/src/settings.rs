@@ -25,6 +25,12 @@ pub(crate) fn load(env: &Env) -> Result<Rc<Config>, Problem> {
 
 fn parse(env: &Env) -> Option<Rc<Config>> {
     match Config::parse(|name| bindings::setting(env, name)) {
+        #[cfg(feature = "conformance")]
+        Ok(mut config) => {
+            dormouse_domain::conformance::configure(&mut config);
+            Some(Rc::new(config))
+        }
+        #[cfg(not(feature = "conformance"))]
         Ok(config) => Some(Rc::new(config)),
         Err(errors) => {
             for error in errors {

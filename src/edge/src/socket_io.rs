@@ -1,119 +1,404 @@
-//! `/socket.io/`: the handshake. A connection whose request proves an identity is forwarded to its
-//! user's hub; any other is refused here and touches no object.
+//! `/socket.io/`: handshakes, polls and upgrades. A session whose user is known is the business of
+//! their hub; for any other a lobby or the relay stands in, and no hub is touched.
 
-use std::time::Duration;
+use std::rc::Rc;
 
+use dormouse_domain::auth::{AuthError, Identity};
 use dormouse_domain::config::{Config, MAX_PAYLOAD_BYTES};
-use dormouse_domain::engine_request::{EngineError, EngineQuery, IsGet, Upgrade};
+use dormouse_domain::engine_request::{EngineError, EngineQuery, EngineRequest, Method, Upgrade};
+use dormouse_domain::engine_sid::EngineSid;
+use dormouse_domain::handshake::origin_allowed;
+#[cfg(not(feature = "conformance"))]
 use dormouse_domain::handshake::{Credentials, identify};
-use dormouse_domain::session::Output;
-use dormouse_domain::stranger::Stranger;
+use dormouse_domain::session::{Heartbeat, Keepalive, Wishes};
+use dormouse_domain::time::Timestamp;
 use dormouse_protocol::engine;
-use futures_util::{StreamExt, future};
-use worker::{
-    Context, Delay, Env, Method, Request, Response, ResponseBuilder, Result, WebSocket, WebSocketPair,
-    WebsocketEvent, console_error,
-};
+use worker::{Context, Env, Headers, Request, Response, ResponseBuilder, Result, WebSocketPair};
 
-use crate::http::{Refusal, header};
-use crate::hub_rpc::{HubCall, HubRequest, OpenCall};
-use crate::{clock, entropy, settings};
+use crate::http::{Refusal, body_text, header};
+#[cfg(not(feature = "conformance"))]
+use crate::hub_rpc::Greeting;
+use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE};
+use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
+use crate::relay::{Relay, Start};
+use crate::{clock, engine_http, entropy, settings};
+
+/// The longest time a client may be told to wait, in milliseconds: it waits for the sum of interval
+/// and timeout, and JavaScript's timers overflow beyond this.
+const LONGEST_WAIT_MS: u64 = (1 << 31) - 1;
 
 /// Answers a request to `/socket.io/`.
-pub(crate) async fn handshake(
+pub(crate) async fn answer(
     request: Request,
     env: &Env,
     context: &Context,
 ) -> std::result::Result<Response, Refusal> {
     let config = settings::load(env)?;
-    let url = request.url()?;
-    let query = EngineQuery::parse(url.query_pairs());
-    let is_get = if request.method() == Method::Get {
-        IsGet::Yes
-    } else {
-        IsGet::No
-    };
-    let upgrade = match header(request.headers(), "upgrade")? {
-        Some(protocol) if protocol.eq_ignore_ascii_case("websocket") => Upgrade::WebSocket,
-        Some(_) | None => Upgrade::None,
-    };
-    if let Err(error) = query.check(is_get, upgrade) {
-        return Ok(refuse(error)?);
-    }
-    let authorization = header(request.headers(), "authorization")?;
-    let cookie = header(request.headers(), "cookie")?;
     let origin = header(request.headers(), "origin")?;
-    let credentials = Credentials {
-        authorization: authorization.as_deref(),
-        cookie: cookie.as_deref(),
-        origin: origin.as_deref(),
-        query_token: query.token.as_deref(),
-    };
-    match identify(clock::now(), &config.handshake, &config.token_key, &credentials) {
-        Ok(identity) => {
-            let user = identity.user.clone();
-            let call = HubCall::Open(OpenCall {
-                identity,
-                acknowledging: query.acknowledging(),
-            });
-            Ok(HubRequest::new(user, call).forward(env, &request).await?)
-        }
-        Err(error) => Ok(receive_stranger(Stranger::new(error), &config, context)?),
+    if request.method() == worker::Method::Options {
+        let asked = header(request.headers(), "access-control-request-headers")?;
+        return Ok(preflight(&config, origin.as_deref(), asked.as_deref())?);
     }
+    let query = EngineQuery::parse(request.url()?.query_pairs());
+    let wishes = query.wishes(config.recovery);
+    #[cfg(feature = "conformance")]
+    let wishes = crate::conformance::wishes(wishes, &request.path());
+    let door = Door {
+        env,
+        context,
+        config: &config,
+        query: &query,
+        wishes,
+    };
+    let response = door.answer(request).await?;
+    Ok(with_cors(response, &config, origin.as_deref())?)
 }
 
 /// The packet that opens a connection.
-pub(crate) fn open_packet(sid: &str, config: &Config) -> String {
+pub(crate) fn open_packet(
+    sid: &str,
+    heartbeat: Heartbeat,
+    upgrades: &[engine::Transport],
+    config: &Config,
+) -> String {
+    let timeout_ms = config.heartbeat.timeout_ms;
     let open = engine::Open {
         sid: sid.into(),
-        upgrades: Vec::new(),
-        ping_interval_ms: config.heartbeat.interval_ms,
-        ping_timeout_ms: config.heartbeat.timeout_ms,
+        upgrades: upgrades.to_vec(),
+        ping_interval_ms: match heartbeat {
+            Heartbeat::Server { .. } => config.heartbeat.interval_ms,
+            Heartbeat::Client { .. } => LONGEST_WAIT_MS.saturating_sub(timeout_ms),
+        },
+        ping_timeout_ms: timeout_ms,
         max_payload_bytes: MAX_PAYLOAD_BYTES as u64,
     };
     engine::Packet::Open(open.encode().into()).encode().into_text()
 }
 
-fn refuse(error: EngineError) -> Result<Response> {
-    ResponseBuilder::new()
-        .with_status(400)
-        .with_header("content-type", "application/json")?
-        .ok(error.body())
+struct Door<'a> {
+    env: &'a Env,
+    context: &'a Context,
+    config: &'a Rc<Config>,
+    query: &'a EngineQuery,
+    wishes: Wishes,
 }
 
-/// Takes the WebSocket in the Worker, for as long as it takes to say why it is refused.
-fn receive_stranger(mut stranger: Stranger, config: &Config, context: &Context) -> Result<Response> {
-    let WebSocketPair { client, server } = WebSocketPair::new()?;
-    let open = open_packet(&entropy::sid()?, config);
-    let patience = Duration::from_millis(config.connect_timeout_ms);
-    context.wait_until(async move {
-        let heard = hear(&server, &open, &mut stranger);
-        if let future::Either::Left((Err(error), _)) =
-            future::select(Box::pin(heard), Delay::from(patience)).await
-        {
-            console_error!("an unauthenticated connection failed: {error}");
+impl Door<'_> {
+    async fn answer(&self, request: Request) -> std::result::Result<Response, Refusal> {
+        let method = if request.method() == worker::Method::Get {
+            Method::Get
+        } else if request.method() == worker::Method::Post {
+            Method::Post
+        } else {
+            Method::Other
+        };
+        let upgrade = match header(request.headers(), "upgrade")? {
+            Some(protocol) if protocol.eq_ignore_ascii_case("websocket") => Upgrade::WebSocket,
+            Some(_) | None => Upgrade::None,
+        };
+        match self.query.check(method, upgrade) {
+            Ok(EngineRequest::OpenPolling) => self.open_polling(&request).await,
+            Ok(EngineRequest::OpenWebSocket) => self.open_websocket(&request).await,
+            Ok(EngineRequest::Get(sid)) => self.poll(sid).await,
+            Ok(EngineRequest::Post(sid)) => self.post(sid, request).await,
+            Ok(EngineRequest::Upgrade(sid)) => self.upgrade(sid, &request).await,
+            Ok(EngineRequest::Misfit(sid)) => Ok(engine_http::refusal(match self.place(sid) {
+                Some(_) => EngineError::BadRequest,
+                None => EngineError::UnknownSid,
+            })?),
+            Err(error) => Ok(engine_http::refusal(error)?),
         }
-        // Closing a socket that is closed already says so with an error; that is what is wanted.
-        let _ = server.close(None, None::<&str>);
-    });
+    }
+
+    async fn open_polling(&self, request: &Request) -> std::result::Result<Response, Refusal> {
+        let nonce = entropy::sid()?;
+        match self.identify(request)? {
+            Ok(identity) => {
+                let user = identity.user.clone();
+                let sid = EngineSid::Hub {
+                    user: user.clone(),
+                    nonce,
+                }
+                .encode(&self.config.signer);
+                let call = HubCall::OpenPolling {
+                    sid,
+                    open: self.open_call(identity),
+                };
+                Ok(HubRequest::new(user, call).exchange(self.env).await?)
+            }
+            Err(_) => {
+                // Nothing is created for it before it says something.
+                let now = clock::now();
+                let sid = EngineSid::Lobby {
+                    opened_at: now,
+                    nonce,
+                }
+                .encode(&self.config.signer);
+                let packet = open_packet(
+                    &sid,
+                    self.heartbeat(now),
+                    &[engine::Transport::Websocket],
+                    self.config,
+                );
+                Ok(engine_http::payload(&packet)?)
+            }
+        }
+    }
+
+    #[cfg_attr(
+        feature = "conformance",
+        expect(clippy::unused_async, reason = "the product's own forwards the request")
+    )]
+    async fn open_websocket(&self, request: &Request) -> std::result::Result<Response, Refusal> {
+        match self.identify(request)? {
+            #[cfg(feature = "conformance")]
+            Ok(identity) => {
+                let sid = entropy::sid()?;
+                let packet = open_packet(&sid, self.heartbeat(clock::now()), &[], self.config);
+                Ok(self.relay(
+                    sid,
+                    AuthError::Missing,
+                    Start::Known(packet, self.open_call(identity)),
+                )?)
+            }
+            #[cfg(not(feature = "conformance"))]
+            Ok(identity) => {
+                let user = identity.user.clone();
+                let call = HubCall::Open {
+                    open: self.open_call(identity),
+                    greeting: Greeting::Owed,
+                };
+                Ok(HubRequest::new(user, call).forward(self.env, request).await?)
+            }
+            Err(refusal) => {
+                let sid = entropy::sid()?;
+                let packet = open_packet(&sid, self.heartbeat(clock::now()), &[], self.config);
+                Ok(self.relay(sid, refusal, Start::Open(packet))?)
+            }
+        }
+    }
+
+    async fn poll(&self, sid: &str) -> std::result::Result<Response, Refusal> {
+        let (user, open) = match self.place(sid) {
+            None => return Ok(engine_http::refusal(EngineError::UnknownSid)?),
+            Some(EngineSid::Hub { user, .. }) => (user, None),
+            Some(EngineSid::Lobby { opened_at, .. }) => {
+                match by_lobby(self.lobby(sid, opened_at, LobbyCall::Poll).await?)? {
+                    ByLobby::Forward(open, _) => (open.identity.user.clone(), Some(open)),
+                    ByLobby::Answer(answer) => return Ok(answer),
+                    ByLobby::Relay => return Ok(engine_http::refusal(EngineError::BadRequest)?),
+                }
+            }
+        };
+        let call = HubCall::Poll {
+            sid: sid.to_owned(),
+            open,
+        };
+        Ok(HubRequest::new(user, call).exchange(self.env).await?)
+    }
+
+    async fn post(&self, sid: &str, mut request: Request) -> std::result::Result<Response, Refusal> {
+        let Some(place) = self.place(sid) else {
+            return Ok(engine_http::refusal(EngineError::UnknownSid)?);
+        };
+        let content_type = header(request.headers(), "content-type")?.unwrap_or_default();
+        let refusal = self.identify(&request)?.err().unwrap_or(AuthError::Missing);
+        let body = if content_type == "application/octet-stream" {
+            // Protocol 3 had payloads of octets. An empty one is no payload either, and ends the session.
+            String::new()
+        } else if let Some(body) = body_text(&mut request, MAX_PAYLOAD_BYTES).await? {
+            body
+        } else {
+            return Ok(engine_http::broken(413));
+        };
+        let (user, open, body) = match place {
+            EngineSid::Hub { user, .. } => (user, None, body),
+            EngineSid::Lobby { opened_at, .. } => {
+                let wishes = self.wishes;
+                let call = LobbyCall::Post {
+                    body,
+                    refusal: refusal.into(),
+                    wishes,
+                };
+                match by_lobby(self.lobby(sid, opened_at, call).await?)? {
+                    ByLobby::Forward(open, body) => {
+                        (open.identity.user.clone(), Some(open), body.unwrap_or_default())
+                    }
+                    ByLobby::Answer(answer) => return Ok(answer),
+                    ByLobby::Relay => return Ok(engine_http::refusal(EngineError::BadRequest)?),
+                }
+            }
+        };
+        let call = HubCall::Post {
+            sid: sid.to_owned(),
+            open,
+            body,
+        };
+        Ok(HubRequest::new(user, call).exchange(self.env).await?)
+    }
+
+    async fn upgrade(&self, sid: &str, request: &Request) -> std::result::Result<Response, Refusal> {
+        let (user, open) = match self.place(sid) {
+            None => return Ok(engine_http::refusal(EngineError::UnknownSid)?),
+            Some(EngineSid::Hub { user, .. }) => (user, None),
+            Some(EngineSid::Lobby { opened_at, .. }) => {
+                match by_lobby(self.lobby(sid, opened_at, LobbyCall::Upgrade).await?)? {
+                    ByLobby::Forward(open, _) => (open.identity.user.clone(), Some(open)),
+                    ByLobby::Relay => {
+                        let refusal = self.identify(request)?.err().unwrap_or(AuthError::Missing);
+                        return Ok(self.relay(sid.to_owned(), refusal, Start::Upgrade(opened_at))?);
+                    }
+                    ByLobby::Answer(answer) => return Ok(answer),
+                }
+            }
+        };
+        let call = HubCall::Probe {
+            sid: sid.to_owned(),
+            open,
+        };
+        let response = HubRequest::new(user, call).forward(self.env, request).await?;
+        if response.status_code() == SECOND_UPGRADE {
+            return Ok(second_upgrade()?);
+        }
+        Ok(response)
+    }
+
+    fn relay(&self, sid: String, refusal: AuthError, start: Start) -> Result<Response> {
+        let relay = Relay {
+            env: self.env.clone(),
+            config: Rc::clone(self.config),
+            sid,
+            wishes: self.wishes,
+            refusal,
+            start,
+        };
+        relay.accept(self.context)
+    }
+
+    async fn lobby(&self, sid: &str, opened_at: Timestamp, call: LobbyCall) -> Result<LobbyReply> {
+        LobbyRequest {
+            sid: sid.to_owned(),
+            opened_at,
+            call,
+        }
+        .send(self.env)
+        .await
+    }
+
+    fn place(&self, sid: &str) -> Option<EngineSid> {
+        EngineSid::parse(sid, &self.config.signer)
+    }
+
+    fn open_call(&self, identity: Identity) -> OpenCall {
+        OpenCall {
+            identity,
+            wishes: self.wishes,
+        }
+    }
+
+    /// What a session that begins now would be told of its heartbeat.
+    fn heartbeat(&self, now: Timestamp) -> Heartbeat {
+        match self.wishes.keepalive {
+            Keepalive::Client => Heartbeat::Client { heard_at: now },
+            Keepalive::Server => Heartbeat::Server {
+                ping_at: now,
+                unanswered_since: None,
+            },
+        }
+    }
+
+    #[cfg(feature = "conformance")]
+    #[expect(clippy::unused_self, reason = "the product's own looks at the request")]
+    fn identify(&self, _request: &Request) -> Result<std::result::Result<Identity, AuthError>> {
+        crate::conformance::identify()
+    }
+
+    #[cfg(not(feature = "conformance"))]
+    fn identify(&self, request: &Request) -> Result<std::result::Result<Identity, AuthError>> {
+        let authorization = header(request.headers(), "authorization")?;
+        let cookie = header(request.headers(), "cookie")?;
+        let origin = header(request.headers(), "origin")?;
+        let credentials = Credentials {
+            authorization: authorization.as_deref(),
+            cookie: cookie.as_deref(),
+            origin: origin.as_deref(),
+            query_token: self.query.token.as_deref(),
+        };
+        Ok(identify(
+            clock::now(),
+            &self.config.handshake,
+            &self.config.token_key,
+            &credentials,
+        ))
+    }
+}
+
+/// What a lobby's reply means for the request.
+enum ByLobby {
+    /// It is for this user's hub; of a POST, this much of it.
+    Forward(OpenCall, Option<String>),
+    /// The lobby itself has the answer.
+    Answer(Response),
+    /// The Worker takes the WebSocket.
+    Relay,
+}
+
+fn by_lobby(reply: LobbyReply) -> Result<ByLobby> {
+    let answer = match reply {
+        LobbyReply::Forward { open, body } => return Ok(ByLobby::Forward(open, body)),
+        LobbyReply::Relay => return Ok(ByLobby::Relay),
+        LobbyReply::Payload(body) => engine_http::payload(&body),
+        LobbyReply::Taken => engine_http::taken(),
+        LobbyReply::Refused(error) => engine_http::refusal(error),
+        LobbyReply::Broken => Ok(engine_http::broken(400)),
+        LobbyReply::Moved => second_upgrade(),
+        LobbyReply::Unknown => engine_http::refusal(EngineError::BadRequest),
+    };
+    answer.map(ByLobby::Answer)
+}
+
+/// A session has one WebSocket: a further one is taken and closed, as the reference does.
+fn second_upgrade() -> Result<Response> {
+    let WebSocketPair { client, server } = WebSocketPair::new()?;
+    server.accept()?;
+    server.close(None, None::<&str>)?;
     Response::from_websocket(client)
 }
 
-async fn hear(server: &WebSocket, open: &str, stranger: &mut Stranger) -> Result<()> {
-    // Listen first, then accept: what arrives in between would be lost.
-    let mut events = server.events()?;
-    server.accept()?;
-    server.send_with_str(open)?;
-    while let Some(event) = events.next().await {
-        let text = match event? {
-            WebsocketEvent::Message(message) => message.text(),
-            WebsocketEvent::Close(_) => return Ok(()),
-        };
-        match text.and_then(|text| stranger.on_text(&text)) {
-            Some(Output::Send(frame)) => server.send_with_str(frame)?,
-            Some(Output::Close(reason)) => return server.close(reason.code(), None::<&str>),
-            Some(Output::Joined(_) | Output::Left(_) | Output::Event { .. }) | None => {}
-        }
+fn preflight(config: &Config, origin: Option<&str>, asked: Option<&str>) -> Result<Response> {
+    let mut response = ResponseBuilder::new().with_status(204).empty();
+    let headers = response.headers_mut();
+    headers.set("access-control-allow-methods", "GET,POST")?;
+    if let Some(asked) = asked {
+        headers.set("access-control-allow-headers", asked)?;
+    }
+    headers.set("access-control-max-age", "600")?;
+    allow_origin(headers, config, origin)?;
+    Ok(response)
+}
+
+/// The same answer with the headers that let a page of an allowed origin read it, errors included. The
+/// answer to an upgrade stays as it is: CORS does not apply to it.
+fn with_cors(response: Response, config: &Config, origin: Option<&str>) -> Result<Response> {
+    if response.status_code() == 101 || origin.is_none() {
+        return Ok(response);
+    }
+    // What an object answered can't be changed: its headers are copied.
+    let headers = Headers::new();
+    for (name, value) in response.headers() {
+        headers.set(&name, &value)?;
+    }
+    allow_origin(&headers, config, origin)?;
+    Ok(response.with_headers(headers))
+}
+
+fn allow_origin(headers: &Headers, config: &Config, origin: Option<&str>) -> Result<()> {
+    headers.append("vary", "Origin")?;
+    if let Some(origin) = origin
+        && origin_allowed(&config.handshake, Some(origin))
+    {
+        headers.set("access-control-allow-origin", origin)?;
+        headers.set("access-control-allow-credentials", "true")?;
     }
     Ok(())
 }

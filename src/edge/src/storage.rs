@@ -126,6 +126,34 @@ impl Storage {
         rows.into_iter().map(ItemRow::into_item).collect()
     }
 
+    /// Items numbered above `seq`, oldest first, at most `limit`.
+    pub(crate) fn items_after(&self, seq: u64, limit: u64) -> Result<Vec<Item>> {
+        if !self.exists()? {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<ItemRow> = self.rows(
+            &format!("SELECT {ITEM_COLUMNS} FROM items WHERE seq > ?1 ORDER BY seq LIMIT ?2"),
+            vec![integer(seq.min(MAX_SEQ))?, integer(limit)?],
+        )?;
+        rows.into_iter().map(ItemRow::into_item).collect()
+    }
+
+    /// How many items are numbered above `seq`; counted up to `limit`.
+    pub(crate) fn count_after(&self, seq: u64, limit: u64) -> Result<u64> {
+        #[derive(Deserialize)]
+        struct Row {
+            counted: f64,
+        }
+        if !self.exists()? {
+            return Ok(0);
+        }
+        let rows: Vec<Row> = self.rows(
+            "SELECT COUNT(*) AS counted FROM (SELECT 1 FROM items WHERE seq > ?1 LIMIT ?2)",
+            vec![integer(seq.min(MAX_SEQ))?, integer(limit)?],
+        )?;
+        Ok(rows.first().map_or(0, |row| unsigned(row.counted)))
+    }
+
     /// What is owed to the record, at most `limit`.
     pub(crate) fn outbox(&self, limit: i64) -> Result<Outbox> {
         #[derive(Deserialize)]
@@ -269,10 +297,8 @@ impl Storage {
 
     fn exists(&self) -> Result<bool> {
         if !self.found.get() {
-            let tables: Vec<Nothing> = self.rows(
-                "SELECT name FROM sqlite_master WHERE name = 'head'",
-                vec![],
-            )?;
+            let tables: Vec<Nothing> =
+                self.rows("SELECT name FROM sqlite_master WHERE name = 'head'", vec![])?;
             self.found.set(!tables.is_empty());
         }
         Ok(self.found.get())

@@ -38,3 +38,11 @@ fn authorize_user(request: &Request, config: &Config) -> Result<Identity, Refusa
     identify(clock::now(), &config.handshake, &config.token_key, &credentials)
         .map_err(|error| Refusal::Problem(error.into()))
 }
+
+/// A path segment as the client meant it; `None` when it is not percent-encoded UTF-8.
+pub(crate) fn percent_decoded(segment: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(segment)
+        .decode_utf8()
+        .ok()
+        .map(std::borrow::Cow::into_owned)
+}

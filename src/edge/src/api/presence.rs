@@ -5,7 +5,7 @@ use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::service_key::Scope;
 use worker::{Env, Request, Response};
 
-use super::authorize_service;
+use super::{authorize_service, percent_decoded};
 use crate::http::Refusal;
 use crate::hub_rpc::{HubCall, HubRequest};
 use crate::settings;
@@ -19,11 +19,4 @@ pub(crate) async fn user(request: &Request, env: &Env, segment: &str) -> Result<
         .and_then(|text| UserId::parse(&text).map_err(|error| error.to_string()))
         .map_err(|reason| Problem::new(Code::InvalidParameter).detail(reason))?;
     Ok(HubRequest::new(user, HubCall::Presence).send(env).await?)
-}
-
-fn percent_decoded(segment: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(segment)
-        .decode_utf8()
-        .ok()
-        .map(std::borrow::Cow::into_owned)
 }

@@ -30,7 +30,9 @@ pub(crate) async fn answer(request: &Request, env: &Env, path: &[&str]) -> Resul
             Ok(Response::empty()?)
         }
         (Method::Get, ["hub", user]) => {
-            let user = UserId::parse(user).map_err(|_| Problem::new(Code::NotFound))?;
+            let user = crate::api::percent_decoded(user)
+                .and_then(|user| UserId::parse(&user).ok())
+                .ok_or_else(|| Problem::new(Code::NotFound))?;
             Ok(HubRequest::new(user, HubCall::Info).send(env).await?)
         }
         _ => Err(Problem::new(Code::NotFound).into()),

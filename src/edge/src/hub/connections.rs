@@ -1,0 +1,718 @@
+//! The hub's side of the clients: connections come and go, packets and the clock act on them.
+
+use std::rc::Rc;
+
+use dormouse_domain::config::Timing;
+use dormouse_domain::engine_request::EngineError;
+use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEvent};
+use dormouse_domain::id::{RecipientId, UserId};
+use dormouse_domain::inbox::{self, HasMore, Store};
+use dormouse_domain::page::{MAX_LIMIT, PageRequest};
+use dormouse_domain::polling::{MAX_PACKETS, Phase, Poll, Probe, UPGRADE_TIMEOUT_MS, Upgradable};
+use dormouse_domain::presence::{Presence, Sighting, reconcile};
+use dormouse_domain::recovery::{CatchUp, MAX_REPLAYED, Offset, Resume};
+use dormouse_domain::session::{CloseReason, Joined, Namespace, Output, Session};
+use dormouse_protocol::socket::{AckData, Decoder};
+use dormouse_protocol::{engine, payload};
+use worker::{Error, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair, console_error};
+
+use super::Hub;
+use crate::http::json;
+use crate::hub_rpc::{Greeting, OpenCall, SECOND_UPGRADE};
+use crate::sockets::{Connection, PollingTransport, Socket, broadcast, close, listeners};
+use crate::{clock, engine_http, entropy, socket_io};
+
+/// What is left to do when an event's packets are dealt with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Nothing.
+    Nothing,
+    /// Pay debts, set the alarm.
+    Finish,
+    /// Also see what the record has for a user who has just connected.
+    CatchUp,
+}
+
+impl Rest {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::CatchUp, _) | (_, Self::CatchUp) => Self::CatchUp,
+            (Self::Finish, _) | (_, Self::Finish) => Self::Finish,
+            (Self::Nothing, Self::Nothing) => Self::Nothing,
+        }
+    }
+}
+
+impl Hub {
+    /// Every open connection. A client that keeps itself alive and has fallen silent is closed here,
+    /// wherever somebody looks: nothing else would notice.
+    pub(super) fn connections(&self) -> Result<Vec<Connection>> {
+        let config = self.config()?;
+        let now = clock::now();
+        let sockets = Socket::all(&self.state).filter_map(|socket| match socket {
+            Socket::Connection(connection) => Some(connection),
+            Socket::Probe(..) => None,
+        });
+        let memory = self.memory.borrow();
+        let polling = memory
+            .polling
+            .values()
+            .filter(|transport| transport.polling.borrow().phase() == Phase::Open);
+        let all = sockets.chain(polling.map(Connection::polling));
+        let (silent, open): (Vec<_>, Vec<_>) =
+            all.partition(|connection| connection.session.is_silent(now, &config.rules()));
+        for connection in silent {
+            connection.close(CloseReason::PingTimeout);
+        }
+        Ok(open)
+    }
+
+    // ---- opening ----
+
+    /// Takes a WebSocket. Nothing but the object's own state decides.
+    pub(super) async fn open(&self, user: &UserId, open: OpenCall, greeting: Greeting) -> Result<Response> {
+        let sid = match &greeting {
+            Greeting::Owed => entropy::sid()?,
+            Greeting::Given { sid } => sid.clone(),
+        };
+        let session = self.begin(user, sid, open)?;
+        let WebSocketPair { client, server } = WebSocketPair::new()?;
+        let connection = Connection::accept(&self.state, server, session)?;
+        if greeting == Greeting::Owed {
+            let config = self.config()?;
+            connection.send(&socket_io::open_packet(
+                &connection.session.sid,
+                connection.session.heartbeat,
+                &[],
+                &config,
+            ));
+        }
+        self.arm().await?;
+        Response::from_websocket(client)
+    }
+
+    /// Begins a polling session.
+    pub(super) async fn open_polling(&self, user: &UserId, sid: String, open: OpenCall) -> Result<Response> {
+        let config = self.config()?;
+        let transport = self.begin_polling(user, &sid, open)?;
+        let heartbeat = Connection::polling(&transport).session.heartbeat;
+        let upgrades = [engine::Transport::Websocket];
+        let packet = socket_io::open_packet(&sid, heartbeat, &upgrades, &config);
+        self.arm().await?;
+        engine_http::payload(&packet)
+    }
+
+    fn begin(&self, user: &UserId, sid: String, open: OpenCall) -> Result<Session> {
+        let config = self.config()?;
+        let others = self.connections()?;
+        if others.is_empty() {
+            self.sight(user, Sighting::Lost)?;
+        }
+        let next_tick = others
+            .iter()
+            .filter_map(|other| other.session.heartbeat.ping_at())
+            .min();
+        let now = clock::now();
+        Ok(Session::open(
+            sid,
+            open.identity,
+            open.wishes,
+            now,
+            next_tick,
+            config.heartbeat,
+        ))
+    }
+
+    fn begin_polling(&self, user: &UserId, sid: &str, open: OpenCall) -> Result<Rc<PollingTransport>> {
+        let transport = Rc::new(PollingTransport::new(self.begin(user, sid.to_owned(), open)?));
+        let kept = Rc::clone(&transport);
+        self.memory.borrow_mut().polling.insert(sid.to_owned(), kept);
+        Ok(transport)
+    }
+
+    /// The polling transport of this sid. A session that a lobby hands over begins with its first
+    /// request here.
+    fn transport(
+        &self,
+        user: &UserId,
+        sid: &str,
+        open: Option<OpenCall>,
+    ) -> Result<std::result::Result<Rc<PollingTransport>, EngineError>> {
+        if let Some(transport) = self.memory.borrow().polling.get(sid) {
+            return Ok(Ok(Rc::clone(transport)));
+        }
+        let upgraded = self
+            .connections()?
+            .iter()
+            .any(|connection| connection.session.sid == sid);
+        match (upgraded, open) {
+            (true, _) => Ok(Err(EngineError::BadRequest)),
+            (false, None) => Ok(Err(EngineError::UnknownSid)),
+            (false, Some(open)) => self.begin_polling(user, sid, open).map(Ok),
+        }
+    }
+
+    // ---- polling ----
+
+    /// Answers a GET, now or when there is something to fetch.
+    pub(super) async fn poll(
+        self: &Rc<Self>,
+        user: &UserId,
+        sid: &str,
+        open: Option<OpenCall>,
+    ) -> Result<Response> {
+        let transport = match self.transport(user, sid, open)? {
+            Ok(transport) => transport,
+            Err(error) => return engine_http::refusal(error),
+        };
+        if self.config()?.heartbeat.timing == Timing::Exact {
+            // An alarm may be late; a transport that is over by the clock is over.
+            self.beat()?;
+        }
+        let poll = transport.polling.borrow_mut().on_get();
+        match poll {
+            Poll::Answer(body) => engine_http::payload(&body),
+            Poll::Hold => {
+                let held = transport.hold();
+                self.finish();
+                match held.await {
+                    Ok(body) => engine_http::payload(&body),
+                    Err(_) => engine_http::refusal(EngineError::UnknownSid),
+                }
+            }
+            Poll::Overlap => {
+                transport.polling.borrow_mut().fail();
+                transport.release();
+                self.forget(&Connection::polling(&transport).session)?;
+                Ok(engine_http::broken(400))
+            }
+            Poll::Gone => {
+                self.memory.borrow_mut().polling.remove(sid);
+                engine_http::refusal(EngineError::UnknownSid)
+            }
+        }
+    }
+
+    /// Takes what a client sends.
+    pub(super) fn post(
+        self: &Rc<Self>,
+        user: &UserId,
+        sid: &str,
+        open: Option<OpenCall>,
+        body: &str,
+    ) -> Result<Response> {
+        let transport = match self.transport(user, sid, open)? {
+            Ok(transport) => transport,
+            Err(error) => return engine_http::refusal(error),
+        };
+        match transport.polling.borrow().phase() {
+            Phase::Open => {}
+            Phase::Closing => return engine_http::taken(),
+            Phase::Over => return engine_http::refusal(EngineError::UnknownSid),
+        }
+        let Some(rest) = self.take_payload(&transport, body)? else {
+            self.close(&Connection::polling(&transport), CloseReason::ParseError)?;
+            self.finish();
+            return Ok(engine_http::broken(400));
+        };
+        match rest {
+            Rest::Nothing => {}
+            Rest::Finish => self.finish(),
+            Rest::CatchUp => {
+                let hub = Rc::clone(self);
+                let user = user.clone();
+                self.state.wait_until(async move {
+                    if let Err(error) = hub.rest(&user, Rest::CatchUp).await {
+                        console_error!("what follows a CONNECT failed: {error}");
+                    }
+                });
+            }
+        }
+        engine_http::taken()
+    }
+
+    /// Takes each packet of a payload; `None` when it holds something that is no packet.
+    fn take_payload(&self, transport: &Rc<PollingTransport>, body: &str) -> Result<Option<Rest>> {
+        let mut rest = Rest::Nothing;
+        let Ok(packets) = payload::parse(body, MAX_PACKETS) else {
+            return Ok(None);
+        };
+        for packet in packets {
+            if transport.polling.borrow().phase() != Phase::Open {
+                break;
+            }
+            match packet {
+                Ok(engine::Packet::Close) => {
+                    self.end_polling(transport)?;
+                    rest = rest.and(Rest::Finish);
+                }
+                Ok(packet) => {
+                    let mut connection = Connection::polling(transport);
+                    let outputs = self.decide(&mut connection, |session, now, rules, decoder| {
+                        session.on_packet(now, rules, decoder, &packet)
+                    })?;
+                    rest = rest.and(self.perform(connection, outputs)?);
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(Some(rest))
+    }
+
+    /// The client has said that it leaves.
+    fn end_polling(&self, transport: &Rc<PollingTransport>) -> Result<()> {
+        transport.polling.borrow_mut().end();
+        transport.release();
+        self.forget(&Connection::polling(transport).session)
+    }
+
+    // ---- upgrading ----
+
+    /// Takes a WebSocket that a polling session may move to.
+    pub(super) async fn probe(&self, user: &UserId, sid: String, open: Option<OpenCall>) -> Result<Response> {
+        match self.transport(user, &sid, open)? {
+            Ok(transport) if transport.polling.borrow().phase() == Phase::Over => {
+                return engine_http::refusal(EngineError::UnknownSid);
+            }
+            Ok(transport) => {
+                if transport.polling.borrow_mut().begin_probe() == Upgradable::No {
+                    return Ok(engine_http::broken(SECOND_UPGRADE));
+                }
+            }
+            Err(EngineError::BadRequest) => return Ok(engine_http::broken(SECOND_UPGRADE)),
+            Err(error) => return engine_http::refusal(error),
+        }
+        let WebSocketPair { client, server } = WebSocketPair::new()?;
+        Socket::accept_probe(
+            &self.state,
+            &server,
+            Probe {
+                sid,
+                opened_at: clock::now(),
+            },
+        )?;
+        self.arm().await?;
+        Response::from_websocket(client)
+    }
+
+    /// A WebSocket elsewhere was probed for this session: its poll is let go. This may come before the
+    /// POST and the poll that the lobby sent here.
+    pub(super) fn probed(&self, user: &UserId, sid: &str, open: OpenCall) -> Result<Response> {
+        if let Ok(transport) = self.transport(user, sid, Some(open))? {
+            transport.polling.borrow_mut().begin_upgrade();
+            transport.release();
+        }
+        Response::empty()
+    }
+
+    /// Moves a polling session to the WebSocket of this request, whose probe was answered elsewhere.
+    pub(super) async fn move_to(&self, user: &UserId, sid: &str, open: OpenCall) -> Result<Response> {
+        let transport = match self.transport(user, sid, Some(open))? {
+            Ok(transport) => transport,
+            Err(error) => return engine_http::refusal(error),
+        };
+        let WebSocketPair { client, server } = WebSocketPair::new()?;
+        self.state.accept_web_socket(&server);
+        self.upgrade(&transport, server)?;
+        self.arm().await?;
+        Response::from_websocket(client)
+    }
+
+    fn on_probe(&self, ws: WebSocket, probe: &Probe, message: &WebSocketIncomingMessage) -> Result<()> {
+        let transport = self.memory.borrow().polling.get(&probe.sid).map(Rc::clone);
+        let packet = match message {
+            WebSocketIncomingMessage::String(text) => engine::Packet::parse_text(text).ok(),
+            WebSocketIncomingMessage::Binary(_) => None,
+        };
+        match (transport, packet) {
+            (Some(transport), Some(engine::Packet::Ping(data))) if data == "probe" => {
+                let pong = engine::Packet::Pong(data).encode().into_text();
+                if ws.send_with_str(pong).is_ok() {
+                    transport.polling.borrow_mut().begin_upgrade();
+                    transport.release();
+                }
+                Ok(())
+            }
+            (Some(transport), Some(engine::Packet::Upgrade))
+                if transport.polling.borrow().phase() == Phase::Open =>
+            {
+                self.upgrade(&transport, ws)
+            }
+            _ => {
+                close(&ws, CloseReason::ForcedClose);
+                self.fail_probe(&probe.sid);
+                Ok(())
+            }
+        }
+    }
+
+    fn upgrade(&self, transport: &Rc<PollingTransport>, ws: WebSocket) -> Result<()> {
+        let session = Connection::polling(transport).session;
+        self.memory.borrow_mut().polling.remove(&session.sid);
+        let frames = transport.polling.borrow_mut().finish_upgrade();
+        transport.release();
+        let connection = Connection::adopt(ws, session)?;
+        for frame in frames {
+            connection.send_frame(frame);
+        }
+        Ok(())
+    }
+
+    pub(super) fn fail_probe(&self, sid: &str) {
+        if let Some(transport) = self.memory.borrow().polling.get(sid) {
+            transport.polling.borrow_mut().fail_upgrade();
+        }
+    }
+
+    // ---- packets ----
+
+    pub(super) async fn on_message(
+        self: &Rc<Self>,
+        ws: WebSocket,
+        message: WebSocketIncomingMessage,
+    ) -> Result<()> {
+        let mut connection = match Socket::load(&self.state, ws) {
+            Some(Socket::Connection(connection)) => connection,
+            Some(Socket::Probe(ws, probe)) => return self.on_probe(ws, &probe, &message),
+            None => return Ok(()),
+        };
+        let outputs = self.decide(&mut connection, |session, now, rules, decoder| match &message {
+            WebSocketIncomingMessage::String(text) => session.on_text(now, rules, decoder, text),
+            WebSocketIncomingMessage::Binary(bytes) => session.on_binary(now, rules, decoder, bytes),
+        })?;
+        let user = connection.session.identity.user.clone();
+        let rest = self.perform(connection, outputs)?;
+        self.rest(&user, rest).await
+    }
+
+    /// What a packet means, kept apart from everything that waits. The session is stored at once.
+    fn decide(
+        &self,
+        connection: &mut Connection,
+        rule: impl FnOnce(
+            &mut Session,
+            dormouse_domain::time::Timestamp,
+            &dormouse_domain::session::Rules<'_>,
+            &mut Decoder,
+        ) -> Vec<Output>,
+    ) -> Result<Vec<Output>> {
+        let config = self.config()?;
+        let before = connection.session.clone();
+        let session = &mut connection.session;
+        let mut decoder = self
+            .memory
+            .borrow_mut()
+            .decoders
+            .remove(&session.sid)
+            .unwrap_or_default();
+        let outputs = rule(session, clock::now(), &config.rules(), &mut decoder);
+        if decoder.attachments_due() > 0 {
+            self.memory
+                .borrow_mut()
+                .decoders
+                .insert(session.sid.clone(), decoder);
+        }
+        if *session != before {
+            connection.save()?;
+        }
+        Ok(outputs)
+    }
+
+    fn perform(&self, mut connection: Connection, outputs: Vec<Output>) -> Result<Rest> {
+        let user = connection.session.identity.user.clone();
+        let mut rest = if outputs.is_empty() {
+            Rest::Nothing
+        } else {
+            Rest::Finish
+        };
+        for output in outputs {
+            match output {
+                Output::Send(frame) => connection.send(&frame),
+                Output::Connect {
+                    namespace,
+                    resume,
+                    #[cfg(feature = "conformance")]
+                    auth,
+                } => {
+                    self.connect(&mut connection, namespace, resume)?;
+                    #[cfg(feature = "conformance")]
+                    crate::conformance::greet(&connection, namespace, &auth);
+                    rest = Rest::CatchUp;
+                }
+                #[cfg(feature = "conformance")]
+                Output::Frames(frames) => {
+                    for frame in frames {
+                        connection.send_frame(frame);
+                    }
+                }
+                Output::Emit(event) => {
+                    let offset = Offset(self.head(&user)?.seq);
+                    broadcast(std::slice::from_ref(&connection), &[event], offset);
+                }
+                Output::Left(_) => self.sight(&user, Sighting::Closed)?,
+                Output::Event {
+                    namespace,
+                    ack_id,
+                    event,
+                } => {
+                    let done = self.on_event(&connection, namespace, event)?;
+                    if let Some(ack_id) = ack_id {
+                        let ack = AckData::new().arg(&done).map_err(encode)?;
+                        connection.send(&ack.frame(&namespace.wire(), ack_id));
+                    }
+                }
+                Output::Close(reason) => self.close(&connection, reason)?,
+            }
+        }
+        Ok(rest)
+    }
+
+    async fn rest(self: &Rc<Self>, user: &UserId, rest: Rest) -> Result<()> {
+        match rest {
+            Rest::Nothing => return Ok(()),
+            Rest::Finish => {}
+            Rest::CatchUp => self.catch_up_again(user).await?,
+        }
+        self.arm().await?;
+        self.drain().await;
+        Ok(())
+    }
+
+    /// Lets a client into a namespace and sends what it missed.
+    fn connect(&self, connection: &mut Connection, namespace: Namespace, resume: Resume) -> Result<()> {
+        let config = self.config()?;
+        let now = clock::now();
+        let user = connection.session.identity.user.clone();
+        let head = self.head(&user)?;
+        let missed = match resume.from() {
+            Some(from) => self.storage.count_after(from.0, MAX_REPLAYED.saturating_add(1))?,
+            None => 0,
+        };
+        let (kept, catch_up) = resume.decide(&head, missed);
+        if let Some(pid) = &kept {
+            self.take_over(&connection.session.sid, namespace, &pid.sid)?;
+        }
+        let position = match catch_up {
+            CatchUp::Nothing => Offset(head.seq),
+            CatchUp::Replay(from) | CatchUp::Batch(from) => from,
+        };
+        let rules = config.rules();
+        let (answer, joined) =
+            connection
+                .session
+                .join(now, &rules, namespace, kept, &entropy::sid()?, position);
+        connection.save()?;
+        connection.send(&answer);
+        self.sight(&user, Sighting::Open)?;
+        let authenticated = ServerEvent::Authenticated {
+            user,
+            connected_at: now,
+            counts: head.counts(),
+        };
+        // The protocol suites know no such event.
+        if cfg!(not(feature = "conformance")) {
+            connection.emit_to(&joined, &authenticated, position);
+        }
+        self.send_missed(connection, &joined, catch_up)
+    }
+
+    /// A client that comes back may find its old connection still open, not yet known to be dead.
+    fn take_over(&self, engine_sid: &str, namespace: Namespace, sid: &str) -> Result<()> {
+        for other in self.connections()? {
+            let same = other
+                .session
+                .namespaces
+                .iter()
+                .any(|j| j.namespace == namespace && j.sid == sid);
+            if same && other.session.sid != engine_sid {
+                other.close(CloseReason::ForcedClose);
+                self.forget(&other.session)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_missed(&self, connection: &Connection, joined: &Joined, catch_up: CatchUp) -> Result<()> {
+        let config = self.config()?;
+        let now = clock::now();
+        let head = self.head(&connection.session.identity.user)?;
+        let listener = listeners(std::slice::from_ref(connection));
+        let (stores, events) = match catch_up {
+            CatchUp::Nothing => return Ok(()),
+            CatchUp::Replay(from) => {
+                let items = self.storage.items_after(from.0, MAX_REPLAYED)?;
+                inbox::replay(&head, items, config.ack_mode, listener, now)
+            }
+            CatchUp::Batch(from) => {
+                let mut items = self.storage.page(PageRequest {
+                    before: None,
+                    limit: MAX_LIMIT,
+                })?;
+                items.retain(|item| item.seq > from.0);
+                let has_more = if items.len() > MAX_LIMIT {
+                    HasMore::Yes
+                } else {
+                    HasMore::No
+                };
+                items.truncate(MAX_LIMIT);
+                inbox::batch(&head, items, has_more, config.ack_mode, listener, now)
+            }
+        };
+        self.storage.apply(stores)?;
+        for event in &events {
+            // Each item brings the client as far as itself, whatever else it still misses.
+            let offset = match event {
+                ServerEvent::NotificationNew { item, .. } => Offset(item.seq),
+                ServerEvent::Authenticated { .. }
+                | ServerEvent::NotificationBatch { .. }
+                | ServerEvent::UnreadCount(_)
+                | ServerEvent::Pong
+                | ServerEvent::AuthError { .. }
+                | ServerEvent::Error(_) => Offset(head.seq),
+            };
+            connection.emit_to(joined, event, offset);
+        }
+        Ok(())
+    }
+
+    /// Carries out a client's event; what went wrong is told by `error` and by the ack.
+    fn on_event(
+        &self,
+        connection: &Connection,
+        namespace: Namespace,
+        event: std::result::Result<ClientEvent, EventError>,
+    ) -> Result<Acknowledgement> {
+        let user = &connection.session.identity.user;
+        let done = event.and_then(|event| match event {
+            ClientEvent::Ping => Ok((Acknowledgement::done(), Some(ServerEvent::Pong))),
+            ClientEvent::Join(room) if room == *user => Ok((Acknowledgement::done(), None)),
+            ClientEvent::Join(_) => Err(EventError::Forbidden),
+            ClientEvent::Acknowledge(ids) => self
+                .acknowledge(&ids)
+                .map(|known| (Acknowledgement::acknowledged(known), None)),
+        });
+        let (acknowledgement, event) = match done {
+            Ok(done) => done,
+            Err(error) => (Acknowledgement::from(&error), Some(ServerEvent::Error(error))),
+        };
+        let joined = connection
+            .session
+            .namespaces
+            .iter()
+            .find(|joined| joined.namespace == namespace);
+        if let (Some(joined), Some(event)) = (joined, event) {
+            connection.emit_to(joined, &event, Offset(self.head(user)?.seq));
+        }
+        Ok(acknowledgement)
+    }
+
+    fn acknowledge(&self, ids: &[RecipientId]) -> std::result::Result<usize, EventError> {
+        let now = clock::now();
+        let mut stores = Vec::new();
+        let mut known: usize = 0;
+        for id in ids {
+            if let Some(item) = self.storage.item(*id).map_err(server_error)? {
+                known = known.saturating_add(1);
+                stores.extend(inbox::confirm(*id, item.delivery, now));
+            }
+        }
+        if known == 0 {
+            return Err(EventError::NotFound);
+        }
+        self.storage.apply(stores).map_err(server_error)?;
+        Ok(known)
+    }
+
+    // ---- leaving ----
+
+    fn close(&self, connection: &Connection, reason: CloseReason) -> Result<()> {
+        connection.close(reason);
+        self.forget(&connection.session)
+    }
+
+    pub(super) fn on_close(&self, ws: WebSocket) -> Result<()> {
+        match Socket::load(&self.state, ws) {
+            Some(Socket::Connection(connection)) => self.forget(&connection.session),
+            Some(Socket::Probe(_, probe)) => {
+                self.fail_probe(&probe.sid);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn forget(&self, session: &Session) -> Result<()> {
+        self.memory.borrow_mut().decoders.remove(&session.sid);
+        for socket in Socket::all(&self.state) {
+            if let Socket::Probe(ws, probe) = socket
+                && probe.sid == session.sid
+            {
+                close(&ws, CloseReason::ForcedClose);
+            }
+        }
+        self.sight(&session.identity.user, Sighting::Closed)
+    }
+
+    // ---- time ----
+
+    /// Does what is due on every connection.
+    pub(super) fn beat(&self) -> Result<()> {
+        let now = clock::now();
+        self.memory
+            .borrow_mut()
+            .polling
+            .retain(|_, transport| transport.polling.borrow().phase() == Phase::Open);
+        for mut connection in self.connections()? {
+            let outputs = self.decide(&mut connection, |session, now, rules, _| {
+                session.on_timer(now, rules)
+            })?;
+            self.perform(connection, outputs)?;
+        }
+        for socket in Socket::all(&self.state) {
+            if let Socket::Probe(ws, probe) = socket
+                && now.since(probe.opened_at) >= UPGRADE_TIMEOUT_MS
+            {
+                close(&ws, CloseReason::ForcedClose);
+                self.fail_probe(&probe.sid);
+            }
+        }
+        Ok(())
+    }
+
+    // ---- presence ----
+
+    /// Stores presence when it changes: `otherwise` is what to conclude when no socket is open.
+    pub(super) fn sight(&self, user: &UserId, otherwise: Sighting) -> Result<()> {
+        let now = clock::now();
+        let open = self
+            .connections()?
+            .iter()
+            .any(|connection| connection.session.is_present(now));
+        let sighting = if open { Sighting::Open } else { otherwise };
+        match reconcile(&self.head(user)?, sighting, now) {
+            Some(head) => self.storage.apply(vec![Store::Head(head)]),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn presence(&self, user: &UserId) -> Result<Response> {
+        let sessions: Vec<Session> = self
+            .connections()?
+            .into_iter()
+            .map(|connection| connection.session)
+            .collect();
+        let head = self.storage.head()?;
+        json(200, &Presence::of(user, head.as_ref(), &sessions, clock::now()))
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn encode(error: dormouse_protocol::socket::EncodeError) -> Error {
+    Error::RustError(error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn server_error(error: Error) -> EventError {
+    console_error!("an event could not be carried out: {error}");
+    EventError::Server
+}

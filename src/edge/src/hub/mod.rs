@@ -1,0 +1,258 @@
+//! The object of one user: their room, their sockets, their inbox.
+//!
+//! Every event runs the same way: parse, load, decide (a rule of the domain), store, send; then one
+//! drain step that may wait for the record; then the alarm. Between reading and writing the object's
+//! own state nothing is awaited, so no other event sees a half-made change.
+//!
+//! The hub hibernates: no timer, outgoing socket or pending promise outlives an event. What must
+//! survive is in the sockets' attachments or in SQLite; [`Memory`] holds only what may be lost.
+//!
+//! [`connections`] is the side of the clients, [`inbox`] the side of the record.
+
+mod connections;
+mod inbox;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use dormouse_domain::alarm::{self, Debt};
+use dormouse_domain::config::Config;
+use dormouse_domain::id::UserId;
+use dormouse_domain::inbox::{Entry, Head};
+use dormouse_domain::session::Session;
+use dormouse_domain::time::Timestamp;
+use dormouse_protocol::socket::Decoder;
+use worker::worker_sys::WebSocketRequestResponsePair;
+use worker::{
+    DurableObject, Env, Error, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
+    console_error, durable_object,
+};
+
+use crate::http::json;
+use crate::hub_rpc::{HubCall, HubRequest};
+use crate::instruments::{Unit, count};
+use crate::sockets::PollingTransport;
+use crate::storage::Storage;
+use crate::{clock, settings};
+
+/// What a client that keeps itself alive emits on `/notifications`, and what the platform answers
+/// without waking the hub. The text must match to the letter.
+const KEEPALIVE: (&str, &str) = (r#"42/notifications,["ping"]"#, r#"42/notifications,["pong",{}]"#);
+
+/// The Durable Object class of one user's hub.
+#[durable_object]
+pub struct UserHub {
+    hub: Rc<Hub>,
+}
+
+struct Hub {
+    state: State,
+    env: Env,
+    storage: Storage,
+    memory: RefCell<Memory>,
+    flushing: Cell<bool>,
+    #[cfg(feature = "instruments")]
+    instance: String,
+}
+
+/// What the hub may forget at any moment.
+#[derive(Default)]
+struct Memory {
+    /// Half-received binary packets, by engine sid.
+    decoders: HashMap<String, Decoder>,
+    /// Polling transports, by engine sid.
+    polling: HashMap<String, Rc<PollingTransport>>,
+    /// Entries that came before those they follow.
+    held: BTreeMap<u64, Entry>,
+    alarm: Alarm,
+}
+
+/// What is known of the object's alarm.
+#[derive(Clone, Copy, Default)]
+enum Alarm {
+    /// It has not been looked up since the object woke.
+    #[default]
+    Unknown,
+    /// It is set for this time, or not at all.
+    Known(Option<Timestamp>),
+}
+
+impl DurableObject for UserHub {
+    fn new(state: State, env: Env) -> Self {
+        match WebSocketRequestResponsePair::new(KEEPALIVE.0, KEEPALIVE.1) {
+            Ok(pair) => state.set_websocket_auto_response(&pair),
+            Err(error) => console_error!("keepalive is not answered by the platform: {error:?}"),
+        }
+        let storage = Storage::new(&state);
+        let hub = Hub {
+            storage,
+            state,
+            env,
+            memory: RefCell::default(),
+            flushing: Cell::new(false),
+            #[cfg(feature = "instruments")]
+            instance: crate::entropy::sid().unwrap_or_default(),
+        };
+        Self { hub: Rc::new(hub) }
+    }
+
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        let HubRequest { user, call } = HubRequest::receive(&mut request).await?;
+        self.hub.answer(&user, call).await
+    }
+
+    async fn websocket_message(&self, ws: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        count(Unit::MessagesReceived, 1);
+        self.hub.on_message(ws, message).await
+    }
+
+    async fn websocket_close(
+        &self,
+        ws: WebSocket,
+        code: usize,
+        _reason: String,
+        _was_clean: bool,
+    ) -> Result<()> {
+        // Unanswered, a close leaves the client waiting for ten seconds. The codes for "no status"
+        // and "abnormal" may not be sent.
+        let code = u16::try_from(code)
+            .ok()
+            .filter(|code| !matches!(code, 1004..=1006 | 1015));
+        let _ = ws.close(Some(code.unwrap_or(1000)), Some(""));
+        self.hub.on_close(ws)
+    }
+
+    async fn websocket_error(&self, ws: WebSocket, error: Error) -> Result<()> {
+        console_error!("a socket failed: {error}");
+        self.hub.on_close(ws)
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        count(Unit::Alarms, 1);
+        self.hub.on_alarm().await?;
+        Response::empty()
+    }
+}
+
+impl Hub {
+    async fn answer(self: &Rc<Self>, user: &UserId, call: HubCall) -> Result<Response> {
+        match call {
+            HubCall::Open { open, greeting } => self.open(user, open, greeting).await,
+            HubCall::OpenPolling { sid, open } => self.open_polling(user, sid, open).await,
+            HubCall::Poll { sid, open } => self.poll(user, &sid, open).await,
+            HubCall::Post { sid, open, body } => self.post(user, &sid, open, &body),
+            HubCall::Probe { sid, open } => self.probe(user, sid, open).await,
+            HubCall::Probed { sid, open } => self.probed(user, &sid, open),
+            HubCall::ProbeGone { sid } => {
+                self.fail_probe(&sid);
+                Response::empty()
+            }
+            HubCall::Move { sid, open } => self.move_to(user, &sid, open).await,
+            HubCall::Nudge(entry) => json(200, &self.nudge(user, entry.into()).await?),
+            HubCall::CatchUp => {
+                self.catch_up(user).await?;
+                self.finish();
+                Response::empty()
+            }
+            HubCall::List(page) => self.list(page),
+            HubCall::Counts => {
+                let head = self.storage.head()?;
+                json(200, &head.as_ref().map(Head::counts).unwrap_or_default())
+            }
+            HubCall::Presence => self.presence(user),
+            #[cfg(feature = "instruments")]
+            HubCall::Info => self.info().await,
+        }
+    }
+
+    async fn on_alarm(self: &Rc<Self>) -> Result<()> {
+        self.memory.borrow_mut().alarm = Alarm::Known(None);
+        self.beat()?;
+        if let Some(head) = self.storage.head()?
+            && head.catch_up_at.is_some_and(|at| at <= clock::now())
+        {
+            self.catch_up_again(&head.user).await?;
+        }
+        self.drain().await;
+        self.arm().await
+    }
+
+    /// Pays what is owed to the record after the answer is on its way; the event lasts until then. The
+    /// alarm comes first: should the process end in between, it is what pays.
+    fn finish(self: &Rc<Self>) {
+        let hub = Rc::clone(self);
+        self.state.wait_until(async move {
+            if let Err(error) = hub.arm().await {
+                console_error!("the alarm could not be set: {error}");
+            }
+            hub.drain().await;
+        });
+    }
+
+    /// Sets the alarm when something is due before it.
+    async fn arm(&self) -> Result<()> {
+        let known = self.memory.borrow().alarm;
+        let set = match known {
+            Alarm::Known(set) => set,
+            Alarm::Unknown => self.storage.alarm().await?,
+        };
+        let config = self.config()?;
+        let sessions: Vec<Session> = self
+            .connections()?
+            .into_iter()
+            .map(|connection| connection.session)
+            .collect();
+        let head = self.storage.head()?;
+        let debt = if self.storage.outbox(1)?.owed.is_empty() {
+            Debt::None
+        } else {
+            Debt::Some
+        };
+        let to_set = alarm::to_set(set, &sessions, head.as_ref(), debt, &config.rules(), clock::now());
+        if let Some(at) = to_set {
+            self.storage.set_alarm(at).await?;
+        }
+        self.memory.borrow_mut().alarm = Alarm::Known(to_set.or(set));
+        Ok(())
+    }
+
+    fn head(&self, user: &UserId) -> Result<Head> {
+        Ok(self.storage.head()?.unwrap_or_else(|| Head::new(user.clone())))
+    }
+
+    fn config(&self) -> Result<Rc<Config>> {
+        settings::load(&self.env).map_err(|_| Error::RustError("the service is not configured".to_owned()))
+    }
+
+    #[cfg(feature = "instruments")]
+    async fn info(&self) -> Result<Response> {
+        #[derive(serde::Serialize)]
+        struct Info<'a> {
+            instance: &'a str,
+            alarm_at: Option<Timestamp>,
+            sockets: usize,
+            polling: usize,
+            cursor: u64,
+            owed: usize,
+        }
+        let polling = self
+            .memory
+            .borrow()
+            .polling
+            .values()
+            .filter(|transport| transport.polling.borrow().phase() == dormouse_domain::polling::Phase::Open)
+            .count();
+        json(
+            200,
+            &Info {
+                instance: &self.instance,
+                alarm_at: self.storage.alarm().await?,
+                sockets: self.connections()?.len().saturating_sub(polling),
+                polling,
+                cursor: self.storage.head()?.map_or(0, |head| head.cursor),
+                owed: self.storage.outbox(100)?.owed.len(),
+            },
+        )
+    }
+}
