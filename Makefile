@@ -13,6 +13,10 @@ ROOT := $(CURDIR)
 CARGO_TOOLS := .tools/worker-build-$(WORKER_BUILD_VERSION)-wasm-bindgen-$(WASM_BINDGEN_VERSION).stamp
 NODE_MODULES := node_modules/.stamp
 NODE := node_modules/.bin/node
+PYTHON_PACKAGES := .venv/.stamp
+
+# What running the Worker takes; its tests take Python besides.
+TOOLS := wasm-target $(CARGO_TOOLS) $(NODE_MODULES)
 
 # Everything a bundle is made of; the folders too, so that a removed file counts as a change.
 SOURCES := $(shell find src) $(wildcard Cargo.toml Cargo.lock)
@@ -42,8 +46,8 @@ MAKEFLAGS += --no-builtin-rules
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help dev test check setup bundle bundle-instruments live ledger token key push watch clean distclean \
-	wasm-target fmt clippy docs native layers size no-instruments
+.PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm ledger token key push watch clean \
+	distclean python wasm-target fmt clippy docs native layers size no-instruments
 
 # Announcements go to stderr, so that `make token` and `make key` print nothing else on stdout.
 say = @echo "==> $(1)" >&2
@@ -51,8 +55,11 @@ say = @echo "==> $(1)" >&2
 help:
 	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, name, ":"); printf "make %-19s %s\n", name[1], $$2 }' Makefile
 
-dev: setup .dev.vars bundle ## set up, build and run on PORT (8787), with local data in STATE (.wrangler/state)
+dev: $(TOOLS) .dev.vars bundle ## set up, build and run on PORT (8787), with local data in STATE (.wrangler/state)
 	@exec $(NODE) scripts/dev.mjs
+
+conformance: $(TOOLS) .dev.vars bundle-conformance ## serve the official protocol suites on PORT, at /socket.io/ and /engine.io/
+	@ENVIRONMENT=conformance STATE=$(STATE)/conformance exec $(NODE) scripts/dev.mjs
 
 test: setup check size no-instruments live ## set up and check everything: what CI runs
 	$(call say,everything passed)
@@ -61,7 +68,7 @@ check: fmt clippy native layers docs ## format, lints, native tests, layers, doc
 
 # ---- set-up ----
 
-setup: wasm-target $(CARGO_TOOLS) $(NODE_MODULES) ## install what is missing: wasm target, tools in .tools, npm packages
+setup: $(TOOLS) python ## install what is missing: wasm target, tools in .tools, npm packages, Python packages in .venv
 
 wasm-target:
 	@test -d "$$(rustc $(WASM) --print target-libdir)" || { \
@@ -88,6 +95,17 @@ $(NODE_MODULES): package-lock.json
 		echo "node_modules/.bin/node does not run: npm must be allowed to run install scripts" >&2; exit 1; }
 	@touch $@
 
+python: $(PYTHON_PACKAGES) ## install the Python client of the live tests into .venv
+
+$(PYTHON_PACKAGES): tests/python/requirements.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "python3 with its venv module is missing: a client of the live tests is written in it" >&2; exit 1; }
+	$(call say,installing Python packages into .venv)
+	@python3 -m venv --clear .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $< >&2
+	@.venv/bin/pip check --quiet --disable-pip-version-check >&2
+	@touch $@
+
 .dev.vars: | $(NODE_MODULES)
 	$(call say,making .dev.vars with fresh secrets)
 	@$(NODE) scripts/dev-vars.mjs
@@ -101,9 +119,8 @@ bundle-instruments: build-instruments/.stamp ## the same with fail points and th
 BUILD_TOOLS := WASM_BINDGEN_BIN=$(ROOT)/.tools/bin/wasm-bindgen \
 	WASM_OPT_BIN=$(ROOT)/node_modules/.bin/wasm-opt ESBUILD_BIN=$(ROOT)/node_modules/.bin/esbuild
 
-# wasm-bindgen reads the section that says which wasm features are on; a full strip removes it.
 # The paths in panic messages need not tell where this was built.
-BUILD_ENV := CARGO_PROFILE_RELEASE_STRIP=debuginfo RUST_BACKTRACE=0 \
+BUILD_ENV := RUST_BACKTRACE=0 \
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="--remap-path-prefix=$(HOME)=~ --remap-path-prefix=$(ROOT)=dormouse"
 
 # $(1): folder, $(2): further arguments. The stamp is as old as the start of the build, so that the next one sees
@@ -122,6 +139,11 @@ endef
 build/.stamp: $(SOURCES) $(CARGO_TOOLS) | wasm-target $(NODE_MODULES)
 	$(call build-bundle,build,)
 
+bundle-conformance: build-conformance/.stamp ## the same for the protocol suites, into build-conformance/
+
+build-conformance/.stamp: $(SOURCES) $(CARGO_TOOLS) | wasm-target $(NODE_MODULES)
+	$(call build-bundle,build-conformance,--features conformance)
+
 build-instruments/.stamp: $(SOURCES) $(CARGO_TOOLS) | wasm-target $(NODE_MODULES)
 	$(call build-bundle,build-instruments,--features instruments)
 
@@ -129,9 +151,9 @@ size: bundle ## fail when the bundle is over its budget
 	$(call say,bundle size)
 	@$(NODE) scripts/bundle-size.mjs build $(BUNDLE_BUDGET)
 
-no-instruments: bundle bundle-instruments ## prove that the production bundle holds no fail point and no ledger
+no-instruments: bundle bundle-instruments bundle-conformance ## prove that the production bundle holds no fail point, no ledger, no conformance mode
 	$(call say,no instruments in the production bundle)
-	@$(NODE) scripts/no-instruments.mjs build build-instruments
+	@$(NODE) scripts/no-instruments.mjs build build-instruments build-conformance
 
 # ---- checks ----
 
@@ -154,7 +176,7 @@ native: ## unit, property and vector tests
 docs: wasm-target ## documentation, without a broken link
 	$(call say,documentation)
 	@RUSTDOCFLAGS=-Dwarnings cargo doc $(LOCKED) $(NATIVE) --no-deps
-	@$(BINDGEN_ENV) RUSTDOCFLAGS=-Dwarnings cargo doc $(LOCKED) $(WASM) -p dormouse-edge --no-deps
+	@$(BINDGEN_ENV) RUSTDOCFLAGS=-Dwarnings cargo doc $(LOCKED) $(WASM) -p dormouse-edge --no-deps --document-private-items
 
 # Natively and for wasm32: a crate may depend on the platform on one of them only.
 layers: ## prove that protocol and domain know nothing of the platform
@@ -165,9 +187,12 @@ layers: ## prove that protocol and domain know nothing of the platform
 		echo "$$crate depends on:" "$$found" >&2; exit 1; \
 	done; done
 
-live: bundle-instruments bundle ## tests against a real workerd, with real clients: [TESTS=tests/live/push.test.mjs]
+live: bundle-instruments bundle-conformance bundle python ## tests against a real workerd, with real clients: [TESTS=tests/live/push.test.mjs]
 	$(call say,live tests)
 	@$(NODE) --test --test-concurrency=2 --test-timeout=60000 --test-force-exit $(TESTS)
+
+storm: bundle ## CLIENTS=500 stock clients on a runtime that is killed and started again
+	@$(NODE) tests/long/reconnect_storm.mjs
 
 ledger: bundle-instruments ## print what each action costs in billable units
 	@$(NODE) bench/ledger.mjs
@@ -189,7 +214,7 @@ watch: .dev.vars ## print every event a stock client gets: USER=u1
 # ---- ends ----
 
 clean: ## remove what was built
-	rm -rf build build-instruments target
+	rm -rf build build-instruments build-conformance target
 
 distclean: clean ## remove what was installed and the local data as well; .dev.vars stays
-	rm -rf node_modules .tools .wrangler
+	rm -rf node_modules .tools .venv .wrangler

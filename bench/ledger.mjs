@@ -19,6 +19,7 @@ const UNITS = [
 ];
 const INTERVALS = 5;
 const HOUR_MS = 3_600_000;
+const KEEPALIVE_MS = 25_000;
 const DEFAULT_INTERVAL_MS = 90_000;
 
 const rows = [];
@@ -63,6 +64,17 @@ async function oneUser() {
     socket.disconnect();
     await until(async () => (await server.hubInfo(user)).sockets === 0);
     await counted("connect, a known user", server, connect);
+    await counted("the same, token in auth, polling first", server, async () => {
+      const stock = server.connect(user, { token: null, auth: { token: server.token(user) }, transports: ["polling", "websocket"] });
+      await nextEvent(await connected(stock), "authenticated");
+      await until(() => stock.io.engine.transport.name === "websocket");
+      stock.disconnect();
+    });
+    await counted("the same, token in auth, WebSocket first", server, async () => {
+      const stock = server.connect(user, { token: null, auth: { token: server.token(user) } });
+      await nextEvent(await connected(stock), "authenticated");
+      stock.disconnect();
+    });
     await countedWithLooks(
       "push to an online user, delivered and acknowledged",
       server,
@@ -75,7 +87,7 @@ async function oneUser() {
     );
     await server.push("offline");
     await counted("push to an offline user", server, () => server.push("offline"));
-    for (let i = 0; i < 40; i += 1) await server.push("reader");
+    for (let i = 0; i < 20; i += 1) await server.push("reader");
     const list = () => server.api("GET", "/v1/me/notifications", { token: server.token("reader") });
     await countedWithLooks("list page of 20, first time", server, list, "reader");
     await counted("list page of 20, again", server, list);
@@ -84,6 +96,7 @@ async function oneUser() {
   }
 }
 
+/** An idle hour of a stock client: counted over some short intervals, scaled to the default one. */
 async function idleHour() {
   const server = await startServer({ vars: { PING_INTERVAL_MS: "1000", PING_TIMEOUT_MS: "5000" } });
   try {
@@ -101,8 +114,28 @@ async function idleHour() {
   }
 }
 
+/** An hour's keepalive of a client that keeps itself alive, without the hour between its pings. */
+async function keepaliveHour() {
+  const server = await startServer();
+  try {
+    const socket = await connected(server.connect("keepalive", { query: { keepalive: "client" } }));
+    await nextEvent(socket, "authenticated");
+    await server.evict("keepalive");
+    const pings = HOUR_MS / KEEPALIVE_MS;
+    await counted(`idle keepalive=client connection, an hour (${pings} pings)`, server, async () => {
+      for (let i = 0; i < pings; i += 1) {
+        socket.emit("ping");
+        await nextEvent(socket, "pong");
+      }
+    });
+  } finally {
+    await server.stop();
+  }
+}
+
 await oneUser();
 await idleHour();
+await keepaliveHour();
 
 const header = ["", ...UNITS.map(([, title]) => title)];
 const table = rows.map(([name, counters]) => [name, ...UNITS.map(([unit]) => String(counters[unit] ?? 0))]);

@@ -10,6 +10,8 @@ import { fail, port, url } from "./arguments.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
 const STATE = resolve(process.env.STATE);
+// An environment of wrangler.toml; none for the product itself.
+const ENVIRONMENT = process.env.ENVIRONMENT;
 const DEFAULT_PORT = 8787;
 const READY_WITHIN_MS = 60_000;
 const END_WITHIN_MS = 5_000;
@@ -51,13 +53,13 @@ if (migrated !== 0) {
 console.log(`==> starting on port ${port}`);
 const server = exit(wrangler(["dev", "--port", String(port), "--show-interactive-dev-session=false"]));
 const ready = await Promise.race([answers(`${url}/healthz`), server.then(() => false)]);
-if (ready) console.log(next());
+if (ready) console.log(ENVIRONMENT ? `\nDormouse (${ENVIRONMENT}) is ready on ${url}\n` : next());
 await end(await server);
 
 /** Starts wrangler in a process group of its own, whose id then names all of its processes. */
 function wrangler(args, options = {}) {
   const program = join(ROOT, "node_modules/wrangler/bin/wrangler.js");
-  running = spawn(process.execPath, [program, ...args, "--persist-to", STATE], {
+  running = spawn(process.execPath, [program, ...args, "--persist-to", STATE, ...(ENVIRONMENT ? ["--env", ENVIRONMENT] : [])], {
     cwd: ROOT,
     env,
     detached: true,

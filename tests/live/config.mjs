@@ -11,13 +11,22 @@ process.env.WRANGLER_LOG_PATH = join(ROOT, ".wrangler/logs");
 const { unstable_getMiniflareWorkerOptions, unstable_readConfig, unstable_splitSqlQuery } = await import("wrangler");
 
 const CONFIG = join(ROOT, "wrangler.toml");
-const config = unstable_readConfig({ config: CONFIG });
-const { modulesRules, ...workerOptions } = unstable_getMiniflareWorkerOptions(CONFIG).workerOptions;
+const configs = new Map();
 
-/** The Worker's bindings and flags. `vars` override those of wrangler.toml; null removes one. */
-export function options(vars) {
-  const bindings = Object.entries({ ...config.vars, ...vars }).filter(([, value]) => value !== null);
-  return { ...workerOptions, name: config.name, bindings: Object.fromEntries(bindings) };
+/** The Worker's bindings and flags in an environment of wrangler.toml. `vars` override those of wrangler.toml; null removes one. */
+export function options(vars, environment) {
+  const { name, vars: preset, worker } = read(environment);
+  const bindings = Object.entries({ ...preset, ...vars }).filter(([, value]) => value !== null);
+  return { ...worker, name, bindings: Object.fromEntries(bindings) };
+}
+
+function read(environment) {
+  if (!configs.has(environment)) {
+    const { name, vars } = unstable_readConfig({ config: CONFIG, env: environment });
+    const { modulesRules, ...worker } = unstable_getMiniflareWorkerOptions(CONFIG, environment).workerOptions;
+    configs.set(environment, { name, vars, worker });
+  }
+  return configs.get(environment);
 }
 
 /** Brings a database up to date. Each file is one transaction, and is remembered in wrangler's own table. */

@@ -22,6 +22,13 @@ export async function openRaw(server, user, { token, query = {}, headers = {} } 
   return connection;
 }
 
+/** Opens the WebSocket that a polling session may move to; the probe is the caller's. */
+export async function openProbe(server, sid, query = {}) {
+  const connection = new RawConnection(handshakeUrl(server, { sid, ...query }), {});
+  await connection.opened();
+  return connection;
+}
+
 /** The HTTP answer to an upgrade that is refused. */
 export function refusedUpgrade(server, query) {
   return new Promise((resolve, reject) => {
@@ -68,9 +75,13 @@ class RawConnection {
     });
   }
 
-  /** WebSocket extensions that were agreed on. */
-  get extensions() {
-    return this.#ws.extensions;
+  /** False from the moment the server's close frame has come; `closed` also waits for the end of the TCP connection. */
+  get isOpen() {
+    return this.#ws.readyState === WebSocket.OPEN;
+  }
+
+  opened() {
+    return until(() => this.#ws.readyState !== WebSocket.CONNECTING, { what: "an open WebSocket" });
   }
 
   /** A text is a text frame, a Buffer a binary one. */
@@ -124,6 +135,13 @@ class RawConnection {
       what: () => `the close of a connection that got ${JSON.stringify(this.frames)}`,
     });
     return this.closeCode;
+  }
+
+  /** Waits until the server has said that it closes. `closed` may come much later: the TCP connection may outlive that. */
+  async told() {
+    await until(() => this.#ws.readyState !== WebSocket.OPEN, {
+      what: () => `a close frame on a connection that got ${JSON.stringify(this.frames)}`,
+    });
   }
 
   async close() {

@@ -14,7 +14,12 @@ import { newServiceKey } from "../../scripts/service-key.mjs";
 import { until } from "./client.mjs";
 
 const ROOT = join(import.meta.dirname, "../..");
-const BUNDLES = { production: join(ROOT, "build"), instruments: join(ROOT, "build-instruments") };
+// `environment` is one of wrangler.toml.
+const BUNDLES = {
+  production: { folder: join(ROOT, "build") },
+  instruments: { folder: join(ROOT, "build-instruments") },
+  conformance: { folder: join(ROOT, "build-conformance"), environment: "conformance" },
+};
 const HUB = "UserHub";
 const DATABASE = "DB";
 const LOG_LINES = 1000;
@@ -26,7 +31,7 @@ export const servers = new Set();
  * Starts a server and applies the migrations.
  *
  * `vars` (texts) override those of wrangler.toml; null removes one. `persist` is a folder to keep (default: a temporary one,
- * removed at the end). `bundle` is "instruments" (default) or "production".
+ * removed at the end). `bundle` is "instruments" (default), "production" or "conformance".
  */
 export async function startServer({ vars = {}, persist, port, bundle = "instruments" } = {}) {
   const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle });
@@ -79,8 +84,8 @@ class Server {
     this.#runtime = new Runtime(scratch, (line) => this.#record(line));
     const { options, applyMigrations } = await import("./config.mjs");
     await this.#runtime.ask("start", {
-      options: options(this.vars),
-      bundle: this.#bundle,
+      options: options(this.vars, this.#bundle.environment),
+      bundle: this.#bundle.folder,
       persist: this.persist,
       port: this.port,
     });
@@ -131,6 +136,11 @@ class Server {
 
   evictAll(className = HUB) {
     return this.#runtime.ask("evictAll", { className });
+  }
+
+  /** The ids of the objects of a class that there are. */
+  objects(className = HUB) {
+    return this.#runtime.ask("objects", { className });
   }
 
   hubInfo(user) {
@@ -193,18 +203,27 @@ class Server {
 
   /**
    * A stock client, connecting. `token` (default: a fresh one of `user`; null: none) goes into the query; the rest are the
-   * client's own options. `socket.events` records what the server sent, in order, as `{ name, data, args }`;
-   * `socket.lifecycle` does so for connect, connect_error and disconnect.
+   * client's own options. `url` is where the client finds the server, for one behind a proxy. `socket.events` records what
+   * the server sent, in order, as `{ name, data, args }`; `socket.lifecycle` does so for connect, connect_error and disconnect.
    */
-  connect(user, { token, departments, ttl, namespace = "/notifications", query = {}, ...options } = {}) {
+  connect(user, { token, departments, ttl, url = this.url, namespace = "/notifications", query = {}, ...options } = {}) {
     const credential = token === undefined ? this.token(user, { departments, ttl }) : token;
-    const socket = io(this.url + namespace, {
+    const socket = io(url + namespace, {
       transports: ["websocket"],
       forceNew: true,
       reconnection: false,
       query: { ...(credential === null ? {} : { token: credential }), ...query },
       ...options,
     });
+    return this.#follow(socket);
+  }
+
+  /** Another namespace of a client's connection, recorded in the same way. */
+  connectOver(socket, namespace, options) {
+    return this.#follow(socket.io.socket(namespace, options));
+  }
+
+  #follow(socket) {
     socket.events = [];
     socket.lifecycle = [];
     socket.onAny((name, ...args) => socket.events.push({ name, data: args[0], args }));
