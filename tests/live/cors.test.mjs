@@ -1,0 +1,83 @@
+// What a page of another origin may read of polling: every answer, errors included, when its origin is on the list, and
+// nothing otherwise.
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { startServer } from "./harness.mjs";
+
+const APP = "https://app.example";
+const OTHER = "https://other.example";
+
+let server;
+before(async () => {
+  server = await startServer({ vars: { ALLOWED_ORIGINS: `${OTHER},${APP}` } });
+});
+
+const engine = (method, query, { origin, body, headers = {} } = {}) =>
+  server.api(method, `/socket.io/?${new URLSearchParams({ EIO: "4", transport: "polling", ...query })}`, {
+    body,
+    headers: { ...(origin === undefined ? {} : { origin }), ...headers },
+  });
+
+const sidOf = ({ body }) => JSON.parse(body.slice(1)).sid;
+
+/** One request of each kind that a polling client makes, by the way its session goes, and one of each refusal. */
+const REQUESTS = {
+  "a handshake of a known user": (options) => engine("GET", { token: server.token("u1") }, options),
+  "a handshake of a stranger": (options) => engine("GET", {}, options),
+  "a POST to a hub": async (options) =>
+    engine("POST", { sid: sidOf(await engine("GET", { token: server.token("u1") })) }, { ...options, body: "40" }),
+  "a POST to a lobby": async (options) => engine("POST", { sid: sidOf(await engine("GET", {})) }, { ...options, body: "40" }),
+  "a poll of a hub": async (options) => {
+    const sid = sidOf(await engine("GET", { token: server.token("u1") }));
+    await engine("POST", { sid }, { body: "40" });
+    return engine("GET", { sid }, options);
+  },
+  "a poll of a lobby": async (options) => {
+    const sid = sidOf(await engine("GET", {}));
+    await engine("POST", { sid }, { body: "40" });
+    return engine("GET", { sid }, options);
+  },
+  "an unknown sid": (options) => engine("GET", { sid: "x" }, options),
+  "an unknown transport": (options) => engine("GET", { transport: "pigeon" }, options),
+  "another protocol version": (options) => engine("GET", { EIO: "3" }, options),
+  "a POST that is too large": async (options) =>
+    engine("POST", { sid: sidOf(await engine("GET", {})) }, { ...options, body: "4".repeat(100_001) }),
+};
+
+for (const [name, request] of Object.entries(REQUESTS)) {
+  test(`${name} is readable by an allowed origin with credentials, and by no other`, async () => {
+    for (const origin of [APP, OTHER]) {
+      const { headers } = await request({ origin });
+      assert.equal(headers["access-control-allow-origin"], origin);
+      assert.equal(headers["access-control-allow-credentials"], "true");
+      assert.match(headers.vary, /\borigin\b/i);
+    }
+    for (const origin of ["https://evil.example", `${APP}.evil.example`, `${APP}:8443`, "http://app.example", "null"]) {
+      const { headers } = await request({ origin });
+      assert.equal(headers["access-control-allow-origin"], undefined, origin);
+      assert.equal(headers["access-control-allow-credentials"], undefined, origin);
+      assert.match(headers.vary, /\borigin\b/i);
+    }
+    const plain = await request({});
+    assert.equal(plain.headers["access-control-allow-origin"], undefined);
+  });
+}
+
+test("the answer itself is the same for every origin", async () => {
+  const [allowed, foreign] = await Promise.all([APP, "https://evil.example"].map((origin) => engine("GET", { sid: "x" }, { origin })));
+  assert.deepEqual([allowed.status, allowed.body], [400, { code: 1, message: "Session ID unknown" }]);
+  assert.deepEqual([foreign.status, foreign.body], [allowed.status, allowed.body]);
+});
+
+test("a preflight is answered 204 with what the page asked for", async () => {
+  const asked = { "access-control-request-method": "POST", "access-control-request-headers": "authorization,x-trace" };
+  const { status, headers, body } = await engine("OPTIONS", {}, { origin: APP, headers: asked });
+  assert.deepEqual([status, body], [204, ""]);
+  assert.equal(headers["access-control-allow-origin"], APP);
+  assert.equal(headers["access-control-allow-credentials"], "true");
+  assert.equal(headers["access-control-allow-headers"], "authorization,x-trace");
+  assert.match(headers["access-control-allow-methods"], /GET.*POST/);
+  const foreign = await engine("OPTIONS", {}, { origin: "https://evil.example", headers: asked });
+  assert.equal(foreign.status, 204);
+  assert.equal(foreign.headers["access-control-allow-origin"], undefined);
+});
