@@ -3,6 +3,7 @@
 PORT ?= 8787
 STATE ?= .wrangler/state
 TESTS ?= tests/live/*.test.mjs
+SECONDS ?= 600
 BUNDLE_BUDGET := 600000
 
 WORKER_BUILD_VERSION := 0.8.7
@@ -46,8 +47,8 @@ MAKEFLAGS += --no-builtin-rules
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm ledger token key push watch clean \
-	distclean python wasm-target fmt clippy docs native layers size no-instruments
+.PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm ledger \
+	token key push watch clean distclean python wasm-target fmt clippy docs native layers size no-instruments fuzz
 
 # Announcements go to stderr, so that `make token` and `make key` print nothing else on stdout.
 say = @echo "==> $(1)" >&2
@@ -196,6 +197,20 @@ storm: bundle ## CLIENTS=500 stock clients on a runtime that is killed and start
 
 ledger: bundle-instruments ## print what each action costs in billable units
 	@$(NODE) bench/ledger.mjs
+
+FUZZ_TARGETS := frame payload session http
+
+# Each target keeps what it found in fuzz/corpus; an input that fails is in fuzz/artifacts and ends the run.
+fuzz: $(NODE_MODULES) ## fuzz each target for SECONDS (600); needs nightly Rust and cargo-fuzz
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \
+		echo "needs nightly Rust and cargo-fuzz: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; \
+		exit 1; }
+	@$(NODE) scripts/fuzz-seeds.mjs
+	@for target in $(FUZZ_TARGETS); do \
+		echo "==> fuzzing $$target for $(SECONDS) s" >&2; mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(SECONDS) -max_len=4096 -dict=fuzz/wire.dict -print_final_stats=1 || exit 1; \
+	done
 
 # ---- for a running `make dev` ----
 
