@@ -144,7 +144,7 @@ impl Frame {
         match self {
             Self::Text(text) => text,
             Self::Binary(data) => {
-                let mut text = String::new();
+                let mut text = String::with_capacity(base64::frame_bytes(data.len()));
                 base64::push_frame(&mut text, &data);
                 text
             }

@@ -103,12 +103,15 @@ impl<'a> Array<'a> {
     }
 
     pub(super) fn push(&mut self, json: &Json<'_>) {
-        self.push_with(|array| array.push_str(json.as_str()));
+        let json = json.as_str();
+        self.push_with(json.len(), |array| array.push_str(json));
     }
 
-    /// Adds an element that `write` appends.
-    pub(super) fn push_with(&mut self, write: impl FnOnce(&mut String)) {
+    /// Adds an element of about `bytes` bytes that `write` appends.
+    pub(super) fn push_with(&mut self, bytes: usize, write: impl FnOnce(&mut String)) {
         let array = self.json.to_mut();
+        // A comma before it and room to close the array again.
+        array.reserve(bytes.saturating_add(2));
         array.pop();
         if !self.elements.is_empty() {
             array.push(',');

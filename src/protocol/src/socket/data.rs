@@ -49,7 +49,7 @@ impl<'a> EventData<'a> {
             return Err(EncodeError::ReservedEvent(excerpt(name)));
         }
         let mut array = Array::empty();
-        array.push_with(|json| push_json_string(json, name));
+        array.push_with(name.len(), |json| push_json_string(json, name));
         Ok(EventData { array })
     }
 

@@ -1,7 +1,7 @@
 //! The messages of one connection in order, put together to packets.
 
 use super::head::Head;
-use super::{Kind, Packet, ParseError, placeholder};
+use super::{Args, Kind, Packet, ParseError, placeholder};
 
 /// Attachments that the reference takes per packet unless told otherwise.
 pub const MAX_ATTACHMENTS: usize = 10;
@@ -163,19 +163,24 @@ impl Pending {
         let Self {
             mut packet, received, ..
         } = self;
-        let (json, attachments) = match &mut packet.kind {
+        let all_within =
+            |mut args: Args<'_>| args.all(|json| placeholder::all_within(json.as_str(), received.len()));
+        let (is_legal, attachments) = match &mut packet.kind {
             Kind::Event {
                 data, attachments, ..
-            } => (data.as_ref().map_or("", |data| data.as_str()), attachments),
+            } => (
+                data.as_ref().is_none_or(|data| all_within(data.args())),
+                attachments,
+            ),
             Kind::Ack {
                 data, attachments, ..
-            } => (data.as_str(), attachments),
+            } => (all_within(data.args()), attachments),
             // Only events and acks announce attachments.
             Kind::Connect { .. } | Kind::Disconnect | Kind::ConnectError { .. } => {
                 return Ok(packet);
             }
         };
-        if !placeholder::all_within(json, received.len()) {
+        if !is_legal {
             return Err(ParseError::IllegalPlaceholder {
                 attachments: received.len(),
             });

@@ -94,7 +94,9 @@ impl Packet<'_> {
     /// ```
     #[must_use]
     pub fn into_frames(self) -> Vec<Frame> {
-        let mut frames = vec![Frame::Text(self.parts(self.attachments().len()).frame())];
+        let count = self.attachments().len();
+        let mut frames = Vec::with_capacity(1 + count);
+        frames.push(Frame::Text(self.parts(count).frame()));
         match self.kind {
             Kind::Event { attachments, .. } | Kind::Ack { attachments, .. } => {
                 frames.extend(attachments.into_iter().map(Frame::Binary));
