@@ -43,14 +43,17 @@ impl<'a> JsonObject<'a> {
         })
     }
 
-    /// Takes the raw value of `name`; a field given twice is a mistake.
+    /// Takes the raw value of `name`; a field given more than once is a mistake.
     pub fn take(&mut self, name: &str) -> Option<&'a RawValue> {
-        let mut found = None;
-        while let Some(at) = self.members.iter().position(|(member, _)| member == name) {
-            let (_, value) = self.members.remove(at);
-            if found.replace(value).is_some() {
-                self.mistake(name, "given twice");
-            }
+        let mut values = 0_usize;
+        let found = self
+            .members
+            .extract_if(.., |(member, _)| member == name)
+            .inspect(|_| values = values.saturating_add(1))
+            .last()
+            .map(|(_, value)| value);
+        if values > 1 {
+            self.mistake(name, "given more than once");
         }
         found.filter(|value| value.get() != "null")
     }

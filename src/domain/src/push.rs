@@ -301,6 +301,14 @@ mod tests {
     }
 
     #[test]
+    fn a_field_given_many_times_is_one_mistake() {
+        let body = format!(r#"{{"to":["user:u1"]{}}}"#, r#","title":"t""#.repeat(5_000));
+        let (status, code, pointers) = refusal(&body);
+        assert_eq!((status, code.as_str()), (422, "invalid_request"));
+        assert_eq!(pointers, ["/title"]);
+    }
+
+    #[test]
     fn every_mistake_is_named_at_once() {
         let body = json!({
             "to": [], "title": "x".repeat(201), "content": "é".repeat(8_193), "priority": "urgent",
