@@ -48,7 +48,8 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm ledger \
-	token key push watch clean distclean python wasm-target fmt clippy docs native layers size no-instruments fuzz
+	token key push watch clean distclean python wasm-target fmt clippy docs native layers size no-instruments fuzz \
+	codec-bench
 
 # Announcements go to stderr, so that `make token` and `make key` print nothing else on stdout.
 say = @echo "==> $(1)" >&2
@@ -212,6 +213,10 @@ fuzz: $(NODE_MODULES) ## fuzz each target for SECONDS (600); needs nightly Rust 
 			-max_total_time=$(SECONDS) -max_len=4096 -dict=fuzz/wire.dict -print_final_stats=1 || exit 1; \
 	done
 
+codec-bench: $(NODE_MODULES) ## measure the codec beside that of socketioxide: medians and ratios
+	@cargo bench $(LOCKED) --manifest-path bench/codec/Cargo.toml --target-dir bench/codec/target -- --noplot --quiet >&2
+	@$(NODE) bench/codec/ratios.mjs
+
 # ---- for a running `make dev` ----
 
 token: .dev.vars ## print a token: USER=u1 [DEPARTMENTS=cs,math] [TTL=3600]
@@ -228,8 +233,8 @@ watch: .dev.vars ## print every event a stock client gets: USER=u1
 
 # ---- ends ----
 
-clean: ## remove what was built
-	rm -rf build build-instruments build-conformance target
+clean: ## remove what was built; what the fuzzer found stays
+	rm -rf build build-instruments build-conformance target fuzz/target fuzz/seeds bench/codec/target
 
 distclean: clean ## remove what was installed and the local data as well; .dev.vars stays
 	rm -rf node_modules .tools .venv .wrangler
