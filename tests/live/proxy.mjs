@@ -20,6 +20,8 @@ class FaultyNetwork {
   #target;
   #webSockets;
   #listener = createServer((client) => this.#accept(client));
+  /** Clients that have not said anything yet. */
+  #greeted = new Set();
   #pairs = new Set();
   #open = true;
   /** Upgrades that were refused. */
@@ -37,6 +39,7 @@ class FaultyNetwork {
 
   /** Every connection ends at once, with a reset and no word at either end. Who comes again gets through. */
   cut() {
+    for (const client of this.#greeted) client.resetAndDestroy();
     for (const { client, upstream } of this.#pairs) {
       client.resetAndDestroy();
       upstream.resetAndDestroy();
@@ -82,7 +85,10 @@ class FaultyNetwork {
   #accept(client) {
     client.on("error", () => {});
     if (!this.#open) return client.resetAndDestroy();
+    this.#greeted.add(client);
+    client.on("close", () => this.#greeted.delete(client));
     client.once("data", (head) => {
+      this.#greeted.delete(client);
       if (!this.#webSockets && /^upgrade: *websocket\r$/im.test(head.toString("latin1"))) {
         this.refusedUpgrades += 1;
         return client.end("HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
