@@ -50,7 +50,7 @@ variables! {
     AUTH_COOKIE = "auth_token";
     /// `on` or `off`: whether the query parameter `token` may carry a token.
     QUERY_TOKEN = "on";
-    /// Exact origins (`https://app.example.org`), separated by commas, from which a cookie may authenticate.
+    /// Exact origins (`https://app.example.org`), separated by commas, whose pages may use polling and from which a cookie may authenticate.
     ALLOWED_ORIGINS = "";
     /// Secret. JSON list of `{id, sha256, scopes}`: the SHA-256 of each service key in hexadecimal and what it may do.
     SERVICE_KEYS = "[]";
