@@ -6,6 +6,9 @@ use crate::auth::AuthError;
 use crate::push::Mistake;
 use crate::service_key::ServiceKeyError;
 
+/// Most mistakes named in one problem.
+pub const MAX_MISTAKES: usize = 100;
+
 /// Every refusal of the HTTP API. The code is stable: clients branch on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -120,9 +123,11 @@ impl Problem {
         self
     }
 
-    /// The same with every mistake named.
+    /// The same with every mistake named, up to [`MAX_MISTAKES`]: a body of nothing but mistakes is not
+    /// answered with one many times its size.
     #[must_use]
-    pub fn errors(mut self, errors: Vec<Mistake>) -> Self {
+    pub fn errors(mut self, mut errors: Vec<Mistake>) -> Self {
+        errors.truncate(MAX_MISTAKES);
         self.errors = errors;
         self
     }
@@ -167,6 +172,16 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
     use super::*;
+
+    #[test]
+    fn a_body_of_nothing_but_mistakes_has_the_first_hundred_named() {
+        let mistake = Mistake {
+            pointer: "/x".to_owned(),
+            detail: "no".to_owned(),
+        };
+        let problem = Problem::new(Code::UnknownField).errors(vec![mistake; 1_000]);
+        assert_eq!(problem.errors.len(), MAX_MISTAKES);
+    }
 
     #[test]
     fn a_problem_has_the_documented_shape() {
