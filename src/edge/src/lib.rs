@@ -7,7 +7,8 @@
 //! 2. [`lobby`], [`relay`]: those who have not said who they are; [`engine_http`]: what polls are answered.
 //! 3. [`hub`]: the object of one user; [`hub_rpc`]: how it is called; [`sockets`], [`storage`]: what it holds.
 //! 4. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached.
-//! 5. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`]: small things everyone needs.
+//! 5. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`],
+//!    [`identity`]: small things everyone needs.
 //! 6. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
 
@@ -49,6 +50,8 @@ mod bindings;
 mod clock;
 
 mod entropy;
+
+mod identity;
 
 mod http;
 

@@ -8,8 +8,6 @@ use dormouse_domain::config::{Config, MAX_PAYLOAD_BYTES};
 use dormouse_domain::engine_request::{EngineError, EngineQuery, EngineRequest, Method, Upgrade};
 use dormouse_domain::engine_sid::EngineSid;
 use dormouse_domain::handshake::origin_allowed;
-#[cfg(not(feature = "conformance"))]
-use dormouse_domain::handshake::{Credentials, identify};
 use dormouse_domain::session::{Heartbeat, Keepalive, Wishes};
 use dormouse_domain::time::Timestamp;
 use dormouse_protocol::engine;
@@ -315,21 +313,7 @@ impl Door<'_> {
 
     #[cfg(not(feature = "conformance"))]
     fn identify(&self, request: &Request) -> Result<std::result::Result<Identity, AuthError>> {
-        let authorization = header(request.headers(), "authorization")?;
-        let cookie = header(request.headers(), "cookie")?;
-        let origin = header(request.headers(), "origin")?;
-        let credentials = Credentials {
-            authorization: authorization.as_deref(),
-            cookie: cookie.as_deref(),
-            origin: origin.as_deref(),
-            query_token: self.query.token.as_deref(),
-        };
-        Ok(identify(
-            clock::now(),
-            &self.config.handshake,
-            &self.config.token_key,
-            &credentials,
-        ))
+        crate::identity::of_request(request, self.config, self.query.token.as_deref())
     }
 }
 

@@ -6,12 +6,11 @@ pub(crate) mod presence;
 
 use dormouse_domain::auth::Identity;
 use dormouse_domain::config::Config;
-use dormouse_domain::handshake::{Credentials, identify};
 use dormouse_domain::service_key::{Scope, ServiceKey};
 use worker::Request;
 
-use crate::clock;
 use crate::http::{Refusal, header};
+use crate::identity;
 
 /// The service key a request carries, when it may do `scope`.
 fn authorize_service<'c>(
@@ -26,17 +25,7 @@ fn authorize_service<'c>(
 
 /// The user a request is from: a bearer token, or the cookie from an allowed origin.
 fn authorize_user(request: &Request, config: &Config) -> Result<Identity, Refusal> {
-    let authorization = header(request.headers(), "authorization")?;
-    let cookie = header(request.headers(), "cookie")?;
-    let origin = header(request.headers(), "origin")?;
-    let credentials = Credentials {
-        authorization: authorization.as_deref(),
-        cookie: cookie.as_deref(),
-        origin: origin.as_deref(),
-        query_token: None,
-    };
-    identify(clock::now(), &config.handshake, &config.token_key, &credentials)
-        .map_err(|error| Refusal::Problem(error.into()))
+    identity::of_request(request, config, None)?.map_err(|error| Refusal::Problem(error.into()))
 }
 
 /// A path segment as the client meant it; `None` when it is not percent-encoded UTF-8.

@@ -67,6 +67,12 @@ impl Hub {
         Ok(open)
     }
 
+    /// The sessions of every open connection.
+    pub(super) fn sessions(&self) -> Result<Vec<Session>> {
+        let connections = self.connections()?.into_iter();
+        Ok(connections.map(|connection| connection.session).collect())
+    }
+
     // ---- opening ----
 
     /// Takes a WebSocket. Nothing but the object's own state decides.
@@ -696,11 +702,7 @@ impl Hub {
     }
 
     pub(super) fn presence(&self, user: &UserId) -> Result<Response> {
-        let sessions: Vec<Session> = self
-            .connections()?
-            .into_iter()
-            .map(|connection| connection.session)
-            .collect();
+        let sessions = self.sessions()?;
         let head = self.storage.head()?;
         json(200, &Presence::of(user, head.as_ref(), &sessions, clock::now()))
     }

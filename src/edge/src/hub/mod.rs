@@ -20,7 +20,6 @@ use dormouse_domain::alarm::{self, Debt};
 use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{Entry, Head};
-use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::Decoder;
 use worker::worker_sys::WebSocketRequestResponsePair;
@@ -198,11 +197,7 @@ impl Hub {
             Alarm::Unknown => self.storage.alarm().await?,
         };
         let config = self.config()?;
-        let sessions: Vec<Session> = self
-            .connections()?
-            .into_iter()
-            .map(|connection| connection.session)
-            .collect();
+        let sessions = self.sessions()?;
         let head = self.storage.head()?;
         let debt = if self.storage.outbox(1)?.owed.is_empty() {
             Debt::None
