@@ -11,9 +11,9 @@ use dormouse_domain::config::{HeartbeatConfig, Timing};
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::Head;
 use dormouse_domain::recovery::{Offset, Pid};
-use dormouse_domain::session::{
-    Acknowledging, Binary, Keepalive, Namespace, Output, Recovery, Rules, Session, Wishes,
-};
+use dormouse_domain::namespace::Namespace;
+use dormouse_domain::session::{Output, Rules, Session};
+use dormouse_domain::wishes::{Acknowledging, Binary, Keepalive, Recovery, Wishes};
 use dormouse_domain::signature::Signer;
 use dormouse_domain::stranger::{Heard, Stranger};
 use dormouse_domain::time::Timestamp;

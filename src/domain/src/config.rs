@@ -6,8 +6,9 @@
 use crate::auth::{Algorithm, Audience, TokenKey};
 use crate::delivery::AckMode;
 use crate::service_key::ServiceKeys;
-use crate::session::{Recovery, Rules};
+use crate::session::Rules;
 use crate::signature::Signer;
+use crate::wishes::Recovery;
 
 /// One setting as the operator sees it.
 #[derive(Clone, Copy, Debug)]

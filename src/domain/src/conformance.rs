@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::{Identity, Role};
 use crate::config::{Config, Timing};
 use crate::id::UserId;
-use crate::session::Namespace;
+use crate::namespace::Namespace;
 use crate::time::Timestamp;
 
 /// Which protocol a connection speaks.

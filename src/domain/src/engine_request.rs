@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::session::{Acknowledging, Binary, Keepalive, Recovery, Wishes};
+use crate::wishes::{Acknowledging, Binary, Keepalive, Recovery, Wishes};
 
 /// The parameters that decide.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@
 //! 3. [`auth`], [`engine_request`], [`engine_sid`], [`handshake`], [`service_key`], [`signature`]: who is calling.
 //! 4. [`push`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for.
 //! 5. [`inbox`], [`delivery`], [`alarm`]: what it does to a user's inbox.
-//! 6. [`session`], [`stranger`], [`polling`], [`recovery`], [`event`], [`presence`]: the connections that hear of it.
+//! 6. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`presence`]: the connections that hear of it.
 //! 7. `conformance`: what the official protocol suites expect, in a build of its own.
 //! 8. [`page`], [`problem`]: what callers over HTTP get.
 
@@ -47,6 +47,12 @@ pub mod delivery;
 pub mod alarm;
 
 pub mod session;
+
+pub mod namespace;
+
+pub mod wishes;
+
+pub mod heartbeat;
 
 pub mod stranger;
 

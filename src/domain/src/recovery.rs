@@ -6,7 +6,7 @@
 
 use crate::id::UserId;
 use crate::inbox::Head;
-use crate::session::Namespace;
+use crate::namespace::Namespace;
 use crate::signature::{Purpose, Signer};
 
 /// What begins every offset, so that no other trailing string of an event is taken for one: the client

@@ -13,59 +13,17 @@ use dormouse_protocol::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{AuthError, Identity, TokenKey};
-use crate::config::{EXPIRY_GRACE_MS, HeartbeatConfig, MAX_PAYLOAD_BYTES, Timing};
+use crate::config::{EXPIRY_GRACE_MS, HeartbeatConfig, MAX_PAYLOAD_BYTES};
 use crate::event::{ClientEvent, EventError, ServerEvent};
+use crate::heartbeat::{Beat, Heartbeat};
+use crate::namespace::Namespace;
 use crate::recovery::{Offset, Pid, Resume};
 use crate::signature::Signer;
 use crate::time::Timestamp;
+use crate::wishes::{Acknowledging, Binary, Recovery, Wishes};
 
 /// The version of the stored form.
 pub const SESSION_VERSION: u8 = 1;
-
-/// The namespaces there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Namespace {
-    /// The main namespace; the same events as [`Namespace::Notifications`].
-    #[serde(rename = "/")]
-    Root,
-    /// `/notifications`.
-    #[serde(rename = "/notifications")]
-    Notifications,
-    /// `/custom`, of the protocol suites.
-    #[cfg(feature = "conformance")]
-    #[serde(rename = "/custom")]
-    Custom,
-}
-
-impl Namespace {
-    /// The name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Root => "/",
-            Self::Notifications => "/notifications",
-            #[cfg(feature = "conformance")]
-            Self::Custom => "/custom",
-        }
-    }
-
-    #[cfg(not(feature = "conformance"))]
-    const ALL: [Self; 2] = [Self::Root, Self::Notifications];
-    #[cfg(feature = "conformance")]
-    const ALL: [Self; 2] = [Self::Root, Self::Custom];
-
-    /// The name as the codec takes it.
-    #[must_use]
-    pub const fn wire(self) -> dormouse_protocol::socket::Namespace<'static> {
-        dormouse_protocol::socket::Namespace::from_static(self.name())
-    }
-
-    /// The namespace of this name, if there is one.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|namespace| namespace.name() == name)
-    }
-}
 
 /// A namespace the client has joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,93 +36,6 @@ pub struct Joined {
     /// When.
     #[serde(rename = "at")]
     pub connected_at: Timestamp,
-}
-
-/// Whether the session answers `notification:new` with `notification:acknowledge`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Acknowledging {
-    /// It said `ack=on`, or has acknowledged before.
-    Yes,
-    /// Nothing is known.
-    Unknown,
-}
-
-/// Who keeps the connection alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Heartbeat {
-    /// The server pings, as stock clients expect.
-    Server {
-        /// When the next ping is due.
-        #[serde(rename = "next")]
-        ping_at: Timestamp,
-        /// When the ping was sent that has not been answered yet.
-        #[serde(rename = "sent", default, skip_serializing_if = "Option::is_none")]
-        unanswered_since: Option<Timestamp>,
-    },
-    /// The client emits the event `ping`, which the platform answers without waking the hub.
-    Client {
-        /// When it was last heard.
-        heard_at: Timestamp,
-    },
-}
-
-impl Heartbeat {
-    /// When the next ping is due, if the server pings.
-    #[must_use]
-    pub const fn ping_at(self) -> Option<Timestamp> {
-        match self {
-            Self::Server { ping_at, .. } => Some(ping_at),
-            Self::Client { .. } => None,
-        }
-    }
-}
-
-/// Whether a client takes part in connection state recovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Recovery {
-    /// It gets a `pid`, and every event ends with an offset.
-    On,
-    /// It gets neither.
-    Off,
-}
-
-/// What a client asks for at the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wishes {
-    /// `ack=on`.
-    pub acknowledging: Acknowledging,
-    /// `recovery=off`, or the service's own setting.
-    pub recovery: Recovery,
-    /// `keepalive=client`.
-    pub keepalive: Keepalive,
-    /// `b64=1`.
-    pub binary: Binary,
-    /// Which protocol it speaks.
-    #[cfg(feature = "conformance")]
-    pub layer: crate::conformance::Layer,
-}
-
-/// How a client takes binary packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Binary {
-    /// In binary frames, where the transport has them.
-    Frames,
-    /// As base64 text on every transport.
-    Base64,
-}
-
-/// Who is to keep a connection alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Keepalive {
-    /// The server, by pings.
-    Server,
-    /// The client, by the event `ping`.
-    Client,
 }
 
 /// The state of one connection.
@@ -319,16 +190,6 @@ impl Session {
         next_tick: Option<Timestamp>,
         heartbeat: HeartbeatConfig,
     ) -> Self {
-        let latest = now.after_ms(heartbeat.interval_ms);
-        let heartbeat = match wishes.keepalive {
-            Keepalive::Client => Heartbeat::Client { heard_at: now },
-            Keepalive::Server => Heartbeat::Server {
-                ping_at: next_tick
-                    .filter(|tick| *tick > now)
-                    .map_or(latest, |tick| tick.min(latest)),
-                unanswered_since: None,
-            },
-        };
         Self {
             version: SESSION_VERSION,
             sid,
@@ -338,7 +199,7 @@ impl Session {
             joined_before: false,
             acknowledging: wishes.acknowledging,
             recovery: wishes.recovery,
-            heartbeat,
+            heartbeat: Heartbeat::begin(wishes.keepalive, now, next_tick, heartbeat),
             binary: wishes.binary,
             #[cfg(feature = "conformance")]
             layer: wishes.layer,
@@ -349,17 +210,7 @@ impl Session {
     /// Whether a client that keeps itself alive has not been heard for too long.
     #[must_use]
     pub const fn is_silent(&self, now: Timestamp, rules: &Rules<'_>) -> bool {
-        match self.heartbeat {
-            Heartbeat::Client { heard_at } => now.since(heard_at) > rules.keepalive_grace_ms,
-            Heartbeat::Server { .. } => false,
-        }
-    }
-
-    /// Takes note that the client was heard at `at`, by whatever way.
-    pub fn hear(&mut self, at: Timestamp) {
-        if let Heartbeat::Client { heard_at } = &mut self.heartbeat {
-            *heard_at = at.max(*heard_at);
-        }
+        self.heartbeat.is_silent(now, rules.keepalive_grace_ms)
     }
 
     /// Whether the user is online by this connection.
@@ -413,7 +264,7 @@ impl Session {
         decoder: &mut Decoder,
         packet: &engine::Packet<'_>,
     ) -> Vec<Output> {
-        self.hear(now);
+        self.heartbeat.hear(now);
         #[cfg(feature = "conformance")]
         if let Some(frame) = crate::conformance::engine_echo(self.layer, packet) {
             return vec![Output::Frames(vec![frame])];
@@ -425,9 +276,7 @@ impl Session {
         let progress = match packet {
             engine::Packet::Ping(_) => return close(CloseReason::TransportError),
             engine::Packet::Pong(_) => {
-                if let Heartbeat::Server { unanswered_since, .. } = &mut self.heartbeat {
-                    *unanswered_since = None;
-                }
+                self.heartbeat.on_pong();
                 return Vec::new();
             }
             // Ignored on an open WebSocket, as the reference does.
@@ -616,57 +465,17 @@ impl Session {
         if self.is_silent(now, rules) {
             return close(CloseReason::PingTimeout);
         }
-        self.beat(now, rules.heartbeat)
-    }
-
-    fn beat(&mut self, now: Timestamp, config: HeartbeatConfig) -> Vec<Output> {
-        let Heartbeat::Server {
-            ping_at,
-            unanswered_since,
-        } = self.heartbeat
-        else {
-            return Vec::new();
-        };
-        let mut outputs = Vec::new();
-        let mut sent = unanswered_since;
-        if sent.is_none() && ping_at.since(now) <= slack_ms(config) {
-            // To the letter, a ping that goes out a little late has to be answered as if it had not.
-            let sent_at = match config.timing {
-                Timing::Lazy => now,
-                Timing::Exact => ping_at.max(Timestamp::from_ms(
-                    now.as_ms().saturating_sub(config.timeout_ms / 2),
-                )),
-            };
-            sent = Some(sent_at);
-            self.heartbeat = Heartbeat::Server {
-                ping_at: sent_at.after_ms(config.interval_ms),
-                unanswered_since: sent,
-            };
-            outputs.push(Output::Send(engine::Packet::Ping("".into()).encode().into_text()));
+        match self.heartbeat.on_timer(now, rules.heartbeat) {
+            Beat::Rest => Vec::new(),
+            Beat::Ping => vec![Output::Send(engine::Packet::Ping("".into()).encode().into_text())],
+            Beat::Silent => close(CloseReason::PingTimeout),
         }
-        if sent.is_some_and(|sent| now.since(sent) >= silence_limit_ms(config)) {
-            return close(CloseReason::PingTimeout);
-        }
-        outputs
     }
 
     /// When [`Session::on_timer`] has something to do next.
     #[must_use]
     pub fn wakes_at(&self, rules: &Rules<'_>) -> Timestamp {
-        let beat = match self.heartbeat {
-            Heartbeat::Server {
-                unanswered_since: Some(sent),
-                ping_at,
-            } => match rules.heartbeat.timing {
-                Timing::Lazy => Some(ping_at),
-                Timing::Exact => Some(ping_at.min(sent.after_ms(rules.heartbeat.timeout_ms))),
-            },
-            Heartbeat::Server {
-                unanswered_since: None,
-                ping_at,
-            } => Some(ping_at),
-            Heartbeat::Client { .. } => None,
-        };
+        let beat = self.heartbeat.wakes_at(rules.heartbeat);
         let connect = self
             .must_join()
             .then(|| self.opened_at.after_ms(rules.connect_timeout_ms));
@@ -702,24 +511,6 @@ pub fn refusal_frame(namespace: &dormouse_protocol::socket::Namespace<'_>, error
     connect_error_frame(namespace, "Authentication failed", data.ok().as_ref())
 }
 
-/// How much early a ping may go out: a wake-up for another reason serves it too when it is due within
-/// half an interval, for alarms are what an idle user costs.
-const fn slack_ms(config: HeartbeatConfig) -> u64 {
-    match config.timing {
-        Timing::Lazy => config.interval_ms / 2,
-        Timing::Exact => 0,
-    }
-}
-
-/// How long a ping may stay unanswered before a wake-up closes the connection. Lazily: until the next
-/// ping, a little less, because the next alarm may come early after a late one.
-const fn silence_limit_ms(config: HeartbeatConfig) -> u64 {
-    match config.timing {
-        Timing::Lazy => config.interval_ms.saturating_sub(config.interval_ms / 4),
-        Timing::Exact => config.timeout_ms,
-    }
-}
-
 fn close(reason: CloseReason) -> Vec<Output> {
     vec![Output::Close(reason)]
 }
@@ -736,8 +527,10 @@ pub(crate) mod tests {
     use super::*;
     use crate::auth::Role;
     use crate::auth::tests::{NOW, key, sign};
+    use crate::config::Timing;
     use crate::id::{RecipientId, UserId};
     use crate::inbox::Head;
+    use crate::wishes::Keepalive;
 
     static KEY: LazyLock<TokenKey> = LazyLock::new(key);
     static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(b"secret"));
@@ -1157,8 +950,8 @@ pub(crate) mod tests {
         .heartbeat;
         assert_eq!(session.wakes_at(&rules()), session.ends_at());
         assert_eq!(timer(&mut session, 120_000), NOTHING);
-        session.hear(NOW.after_ms(60_000));
-        session.hear(NOW.after_ms(10_000));
+        session.heartbeat.hear(NOW.after_ms(60_000));
+        session.heartbeat.hear(NOW.after_ms(10_000));
         assert_eq!(timer(&mut session, 180_000), NOTHING);
         assert_eq!(timer(&mut session, 180_001), ["close PingTimeout"]);
     }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::auth::{AuthError, Identity, TokenKey};
 use crate::config::MAX_PAYLOAD_BYTES;
-use crate::session::{CloseReason, Namespace, refusal_frame};
+use crate::namespace::Namespace;
+use crate::session::{CloseReason, refusal_frame};
 use crate::time::Timestamp;
 
 /// Most packets that are heard before the connection is closed.

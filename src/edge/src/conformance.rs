@@ -3,7 +3,8 @@
 
 use dormouse_domain::auth::{AuthError, Identity};
 use dormouse_domain::conformance::{Layer, auth_frame, stranger};
-use dormouse_domain::session::{Namespace, Wishes};
+use dormouse_domain::namespace::Namespace;
+use dormouse_domain::wishes::Wishes;
 use worker::Result;
 
 use crate::sockets::Connection;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use dormouse_domain::auth::AuthError;
 use dormouse_domain::config::Config;
-use dormouse_domain::session::{CloseReason, Wishes};
+use dormouse_domain::session::CloseReason;
 use dormouse_domain::stranger::{Heard, Stranger};
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::wishes::Wishes;
 use dormouse_protocol::engine::{Frame, Packet};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt};

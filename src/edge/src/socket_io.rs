@@ -8,8 +8,9 @@ use dormouse_domain::config::{Config, MAX_PAYLOAD_BYTES};
 use dormouse_domain::engine_request::{EngineError, EngineQuery, EngineRequest, Method, Upgrade};
 use dormouse_domain::engine_sid::EngineSid;
 use dormouse_domain::handshake::origin_allowed;
-use dormouse_domain::session::{Heartbeat, Keepalive, Wishes};
+use dormouse_domain::heartbeat::Heartbeat;
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::wishes::{Keepalive, Wishes};
 use dormouse_protocol::engine;
 use worker::{Context, Env, Headers, Request, Response, ResponseBuilder, Result, WebSocketPair};
 

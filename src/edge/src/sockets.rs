@@ -9,12 +9,12 @@ use std::rc::Rc;
 
 use dormouse_domain::delivery::Listeners;
 use dormouse_domain::event::ServerEvent;
+use dormouse_domain::heartbeat::Heartbeat;
 use dormouse_domain::polling::{Polling, Probe, Sent};
 use dormouse_domain::recovery::Offset;
-use dormouse_domain::session::{
-    Acknowledging, Binary, CloseReason, Heartbeat, Joined, Recovery, SESSION_VERSION, Session,
-};
+use dormouse_domain::session::{CloseReason, Joined, SESSION_VERSION, Session};
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::wishes::{Acknowledging, Binary, Recovery};
 use dormouse_protocol::engine::Frame;
 use dormouse_protocol::socket::{EventData, Json};
 use futures_channel::oneshot;
@@ -111,7 +111,7 @@ impl Socket {
                 if let (Heartbeat::Client { .. }, Some(at)) =
                     (session.heartbeat, auto_response_at(state, &ws))
                 {
-                    session.hear(at);
+                    session.heartbeat.hear(at);
                 }
                 let transport = Transport::WebSocket(ws);
                 Some(Self::Connection(Connection { transport, session }))
