@@ -70,6 +70,15 @@ async function interrupted(socket, meanwhile = () => {}) {
   return back(socket, times);
 }
 
+/** The client loses its connection, and the server does not hear of it. */
+async function lose(socket) {
+  // Again and again: a client that polls is now and then between two connections.
+  await until(() => {
+    network.loseClients();
+    return socket.lifecycle.some(({ name }) => name === "disconnect");
+  }, { what: "disconnect" });
+}
+
 function assertRecovered(socket, id) {
   assert.equal(socket.recovered, true, "recovered");
   assert.equal(socket.id, id, "the same socket.id");
@@ -276,7 +285,7 @@ test("a client whose old connection the server still takes for open is recovered
   const socket = await client(user);
   const { id } = socket;
   await pushes(user, 1);
-  network.loseClients();
+  await lose(socket);
   await back(socket);
   assertRecovered(socket, id);
   await pushes(user, 1);
@@ -289,7 +298,7 @@ test("behind the relay as well, the old connection makes place", async () => {
   const user = newUser();
   const socket = await client(user, { place: "CONNECT" });
   const { id } = socket;
-  network.loseClients();
+  await lose(socket);
   await pushes(user, 1);
   await back(socket);
   assertRecovered(socket, id);
@@ -301,7 +310,7 @@ test("a polling session that is still open makes place for its successor", async
   const user = newUser();
   const socket = await client(user, { transports: ["polling"] });
   const { id } = socket;
-  network.loseClients();
+  await lose(socket);
   await pushes(user, 1);
   await back(socket);
   assertRecovered(socket, id);
