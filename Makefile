@@ -191,7 +191,7 @@ layers: ## prove that protocol and domain know nothing of the platform
 
 live: bundle-instruments bundle-conformance bundle python ## tests against a real workerd, with real clients: [TESTS=tests/live/push.test.mjs]
 	$(call say,live tests)
-	@$(NODE) --test --test-concurrency=2 --test-timeout=60000 --test-force-exit $(TESTS)
+	@$(NODE) scripts/live.mjs $(TESTS)
 
 storm: bundle ## CLIENTS=500 stock clients on a runtime that is killed and started again
 	@$(NODE) tests/long/reconnect_storm.mjs
