@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dormouse_domain::auth::AuthError;
 use dormouse_domain::config::Config;
+use dormouse_domain::polling::UPGRADE_TIMEOUT_MS;
 use dormouse_domain::session::CloseReason;
 use dormouse_domain::stranger::{Heard, Stranger};
 use dormouse_domain::time::Timestamp;
@@ -127,7 +128,12 @@ impl Relay {
                 }));
             }
             Start::Upgrade(_) => {
-                if !self.probe(client, incoming).await? {
+                let patience = Delay::from(Duration::from_millis(UPGRADE_TIMEOUT_MS));
+                let changed_over = match select(Box::pin(self.probe(client, incoming)), patience).await {
+                    Either::Left((changed_over, _)) => changed_over?,
+                    Either::Right(_) => false,
+                };
+                if !changed_over {
                     return Ok(None);
                 }
                 if let LobbyReply::Forward { open, .. } = self.lobby(LobbyCall::Claim).await? {
