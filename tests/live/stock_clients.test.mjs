@@ -293,6 +293,15 @@ test("a probe that goes away leaves a session that polls on, and may probe again
   }
 });
 
+test("a WebSocket that nobody probes is closed, and its session polls on", async () => {
+  const { sid } = await openPolling();
+  const idle = await openProbe(server, sid);
+  assert.equal(await idle.closed({ timeout: 20_000 }), 1005);
+  const connect = `40/notifications,${JSON.stringify({ token: server.token(newUser()) })}`;
+  assert.equal((await engine("POST", { sid, body: connect })).body, "ok");
+  await polled(sid, (packet) => packet.includes("authenticated"));
+});
+
 test("a probe of a user who is known by then goes away: polls wait again", async () => {
   const user = newUser();
   const { sid } = await openPolling();
