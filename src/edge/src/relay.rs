@@ -114,18 +114,7 @@ impl Relay {
             #[cfg(feature = "conformance")]
             Start::Known(packet, open) => {
                 client.send_with_str(packet)?;
-                let greeting = Greeting::Given {
-                    sid: self.sid.clone(),
-                };
-                let call = HubCall::Open {
-                    open: open.clone(),
-                    greeting,
-                };
-                return Ok(Some(Introduction {
-                    call,
-                    open: open.clone(),
-                    frame: None,
-                }));
+                return Ok(Some(self.introduce(open.clone(), None)));
             }
             Start::Upgrade(_) => {
                 let patience = Delay::from(Duration::from_millis(UPGRADE_TIMEOUT_MS));
@@ -166,18 +155,7 @@ impl Relay {
                         identity,
                         wishes: self.wishes,
                     };
-                    let greeting = Greeting::Given {
-                        sid: self.sid.clone(),
-                    };
-                    let call = HubCall::Open {
-                        open: open.clone(),
-                        greeting,
-                    };
-                    return Ok(Some(Introduction {
-                        call,
-                        open,
-                        frame: Some(text),
-                    }));
+                    return Ok(Some(self.introduce(open, Some(text))));
                 }
                 Heard::Close(reason) => {
                     close(client, reason.code());
@@ -186,6 +164,18 @@ impl Relay {
             }
         }
         Ok(None)
+    }
+
+    /// How the hub is to take a client that has had its open packet from here.
+    fn introduce(&self, open: OpenCall, frame: Option<String>) -> Introduction {
+        let greeting = Greeting::Given {
+            sid: self.sid.clone(),
+        };
+        let call = HubCall::Open {
+            open: open.clone(),
+            greeting,
+        };
+        Introduction { call, open, frame }
     }
 
     /// Answers the probe of an upgrade; whether the client changed over.
