@@ -1,6 +1,6 @@
 //! When a hub has to wake up by itself. It has one alarm; an idle hub has none.
 
-use crate::inbox::Head;
+use crate::inbox::{Debt, Head};
 use crate::session::{Rules, Session};
 use crate::time::Timestamp;
 
@@ -11,34 +11,44 @@ const PATIENCE_MS: u64 = 300_000;
 /// How soon an attempt to reach the record is repeated, in milliseconds.
 pub const RETRY_MS: u64 = 30_000;
 
-/// Whether the hub owes the record anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Debt {
-    /// The outbox is empty.
-    None,
-    /// The outbox holds something.
-    Some,
+/// What a hub may have to wake up for.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs<'a> {
+    /// The sessions of its open connections.
+    pub sessions: &'a [Session],
+    /// The inbox; `None` before anything happened to it.
+    pub head: Option<&'a Head>,
+    /// When the clock moves the next delivery on.
+    pub delivery_at: Option<Timestamp>,
+    /// Whether anything is owed to the record.
+    pub debt: Debt,
 }
 
 /// The time to set the alarm to; `None` when it may stay as it is.
 ///
 /// An alarm that is set too early is left alone: moving it costs as much as the wake-up it saves.
+/// Nobody has to be told at once that an item has expired while nobody is there.
 #[must_use]
 pub fn to_set(
     set: Option<Timestamp>,
-    sessions: &[Session],
-    head: Option<&Head>,
-    debt: Debt,
+    needs: &Needs<'_>,
     rules: &Rules<'_>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let sessions = sessions.iter().map(|session| session.wakes_at(rules)).min();
-    let catch_up = head.and_then(|head| head.catch_up_at);
-    let due = sessions.into_iter().chain(catch_up).min();
-    let due = match (debt, due) {
+    let sessions = needs.sessions.iter().map(|session| session.wakes_at(rules)).min();
+    let catch_up = needs.head.and_then(|head| head.catch_up_at);
+    let expiry = needs
+        .head
+        .and_then(|head| head.expires_at)
+        .filter(|_| !needs.sessions.is_empty());
+    let due = [sessions, catch_up, expiry, needs.delivery_at]
+        .into_iter()
+        .flatten()
+        .min();
+    let due = match (needs.debt, due) {
         (Debt::None, due) => due,
-        (Debt::Some, Some(due)) if due <= now.after_ms(PATIENCE_MS) => Some(due),
-        (Debt::Some, _) => Some(now.after_ms(RETRY_MS)),
+        (Debt::Owed, Some(due)) if due <= now.after_ms(PATIENCE_MS) => Some(due),
+        (Debt::Owed, _) => Some(now.after_ms(RETRY_MS)),
     }?;
     let early_enough = set.is_some_and(|set| set <= due);
     (!early_enough).then_some(due)
@@ -63,36 +73,85 @@ mod tests {
             catch_up_at: Some(at(1_000_500)),
             ..idle.clone()
         };
-        let sessions = std::slice::from_ref(&session);
-        for (set, sessions, head, debt, expected) in [
-            (None, &[][..], None, Debt::None, None),
-            (None, &[][..], Some(&idle), Debt::None, None),
-            (None, sessions, Some(&idle), Debt::None, Some(tick)),
-            (Some(tick), sessions, Some(&idle), Debt::None, None),
-            (Some(now), sessions, Some(&idle), Debt::None, None),
-            (
-                Some(tick.after_ms(1)),
-                sessions,
-                Some(&idle),
-                Debt::None,
-                Some(tick),
-            ),
-            (None, sessions, Some(&waiting), Debt::None, Some(at(1_000_500))),
-            (Some(tick), sessions, Some(&idle), Debt::Some, None),
+        let expiring = Head {
+            expires_at: Some(at(1_000_700)),
+            ..idle.clone()
+        };
+        let nobody = Needs {
+            sessions: &[],
+            head: Some(&idle),
+            delivery_at: None,
+            debt: Debt::None,
+        };
+        let online = Needs {
+            sessions: std::slice::from_ref(&session),
+            ..nobody
+        };
+        for (set, needs, expected) in [
+            (None, Needs { head: None, ..nobody }, None),
+            (None, nobody, None),
+            (None, online, Some(tick)),
+            (Some(tick), online, None),
+            (Some(now), online, None),
+            (Some(tick.after_ms(1)), online, Some(tick)),
             (
                 None,
-                &[][..],
-                Some(&idle),
-                Debt::Some,
+                Needs {
+                    head: Some(&waiting),
+                    ..online
+                },
+                Some(at(1_000_500)),
+            ),
+            (
+                None,
+                Needs {
+                    head: Some(&expiring),
+                    ..online
+                },
+                Some(at(1_000_700)),
+            ),
+            (
+                None,
+                Needs {
+                    head: Some(&expiring),
+                    ..nobody
+                },
+                None,
+            ),
+            (
+                Some(tick),
+                Needs {
+                    delivery_at: Some(at(1_000_300)),
+                    ..online
+                },
+                Some(at(1_000_300)),
+            ),
+            (
+                Some(tick),
+                Needs {
+                    debt: Debt::Owed,
+                    ..online
+                },
+                None,
+            ),
+            (
+                None,
+                Needs {
+                    debt: Debt::Owed,
+                    ..nobody
+                },
                 Some(now.after_ms(RETRY_MS)),
             ),
-            (Some(at(5)), &[][..], Some(&idle), Debt::Some, None),
+            (
+                Some(at(5)),
+                Needs {
+                    debt: Debt::Owed,
+                    ..nobody
+                },
+                None,
+            ),
         ] {
-            assert_eq!(
-                to_set(set, sessions, head, debt, &rules(), now),
-                expected,
-                "{set:?} {debt:?}"
-            );
+            assert_eq!(to_set(set, &needs, &rules(), now), expected, "{set:?} {needs:?}");
         }
     }
 }

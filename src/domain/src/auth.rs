@@ -30,6 +30,9 @@ pub struct Identity {
     pub user: UserId,
     /// When the token ends.
     pub expires_at: Timestamp,
+    /// When it was issued, to the second; `None` when it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<Timestamp>,
     /// Departments the token puts the user in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departments: Vec<String>,
@@ -74,6 +77,9 @@ pub enum AuthError {
     /// A claim is missing or of the wrong shape; holds its name.
     #[error("the token's claim {0} is missing or of the wrong form")]
     Claim(&'static str),
+    /// Issued before the user was erased, or it does not say when.
+    #[error("the token was issued before the user was erased")]
+    Revoked,
     /// Two valid tokens name different users.
     #[error("the connection's tokens name different users")]
     UserMismatch,
@@ -92,7 +98,8 @@ impl AuthError {
             | Self::Algorithm
             | Self::Signature
             | Self::NotYetValid
-            | Self::Claim(_) => "INVALID_TOKEN",
+            | Self::Claim(_)
+            | Self::Revoked => "INVALID_TOKEN",
         }
     }
 }
@@ -195,6 +202,10 @@ impl TokenKey {
         Ok(Identity {
             user: self.user(&claims.custom)?,
             expires_at,
+            issued_at: claims
+                .issued_at
+                .and_then(|at| u64::try_from(at.timestamp_millis()).ok())
+                .map(Timestamp::from_ms),
             departments: departments(&claims.custom)?,
             role: role(&claims.custom),
         })
@@ -511,6 +522,7 @@ pub(crate) mod tests {
     fn the_stored_identity_format_is_unchanged() {
         let identity = Identity {
             user: UserId::parse("u1").unwrap(),
+            issued_at: None,
             expires_at: NOW,
             departments: vec!["cs".to_owned()],
             role: Role::Admin,

@@ -4,7 +4,8 @@
 //! wrong; every mistake is reported at once, by name, and never with a secret's value.
 
 use crate::auth::{Algorithm, Audience, TokenKey};
-use crate::delivery::AckMode;
+use crate::case::PayloadCase;
+use crate::delivery::{AckMode, DeliveryPolicy};
 use crate::service_key::ServiceKeys;
 use crate::session::Rules;
 use crate::signature::Signer;
@@ -67,6 +68,16 @@ variables! {
     RECOVERY = "on";
     /// `auto`, `required` or `off`: which sessions must acknowledge a notification before it counts as delivered.
     ACK_MODE = "auto";
+    /// Milliseconds an acknowledgement is waited for before the attempt counts as failed: 100 to 600,000.
+    ACK_TIMEOUT_MS = "30000";
+    /// Milliseconds from each failed attempt to the next, separated by commas: at most 10 of 100 to 86,400,000. After the last one the delivery has failed for good.
+    RETRY_DELAYS_MS = "60000,300000,900000";
+    /// More notifications than this that come at once are sent as `notification:batch`: 1 to 100.
+    BATCH_THRESHOLD = "20";
+    /// Days after which notifications and all that is known of them are removed: 1 to 3,650.
+    RETENTION_DAYS = "90";
+    /// `snake` or `camel`: how the keys of Socket.IO payloads are written for clients that do not say so themselves.
+    PAYLOAD_CASE = "snake";
 }
 
 /// The largest packet or request body a client may send, in bytes (DESIGN 10).
@@ -78,6 +89,8 @@ pub const MAX_PAYLOAD_BYTES: usize = if cfg!(feature = "conformance") {
 
 /// The shortest heartbeat that may be set, in milliseconds; the protocol suites ask for less.
 const SHORTEST_HEARTBEAT_MS: u64 = if cfg!(feature = "conformance") { 100 } else { 1_000 };
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// How long a session outlives its token, in milliseconds (DESIGN 3.5).
 pub const EXPIRY_GRACE_MS: u64 = 25_000;
@@ -99,8 +112,14 @@ pub struct Config {
     pub keepalive_grace_ms: u64,
     /// Whether sessions can be recovered.
     pub recovery: Recovery,
-    /// Which sessions must acknowledge.
-    pub ack_mode: AckMode,
+    /// How payloads' keys are written unless a client asks for something else.
+    pub payload_case: PayloadCase,
+    /// When a notification counts as delivered.
+    pub delivery: DeliveryPolicy,
+    /// Notifications older than this are removed, in milliseconds.
+    pub retention_ms: u64,
+    /// More notifications than this at once make a batch.
+    pub batch_threshold: usize,
     /// Makes and checks what clients pass back.
     pub signer: Signer,
 }
@@ -231,18 +250,35 @@ impl Config {
                 ("off", AckMode::Off),
             ],
         );
-        match (algorithm, recovery, ack_mode) {
-            (Some(algorithm), Some(recovery), Some(ack_mode)) if reader.errors.is_empty() => Ok(Self {
-                token_key: TokenKey::new(algorithm, secret.as_bytes(), audience),
-                handshake,
-                service_keys,
-                heartbeat,
-                connect_timeout_ms,
-                keepalive_grace_ms,
-                recovery,
-                ack_mode,
-                signer: Signer::new(secret.as_bytes()),
-            }),
+        let ack_timeout_ms = reader.integer(ACK_TIMEOUT_MS, 100, 600_000);
+        let retry_delays_ms = reader.integers(RETRY_DELAYS_MS, 10, 100, 86_400_000);
+        let retention_days = reader.integer(RETENTION_DAYS, 1, 3_650);
+        let batch_threshold = reader.integer(BATCH_THRESHOLD, 1, 100);
+        let payload_case = reader.choice(
+            PAYLOAD_CASE,
+            &[("snake", PayloadCase::Snake), ("camel", PayloadCase::Camel)],
+        );
+        match (algorithm, recovery, ack_mode, payload_case) {
+            (Some(algorithm), Some(recovery), Some(mode), Some(payload_case)) if reader.errors.is_empty() => {
+                Ok(Self {
+                    token_key: TokenKey::new(algorithm, secret.as_bytes(), audience),
+                    handshake,
+                    service_keys,
+                    heartbeat,
+                    connect_timeout_ms,
+                    keepalive_grace_ms,
+                    recovery,
+                    payload_case,
+                    delivery: DeliveryPolicy {
+                        mode,
+                        ack_timeout_ms,
+                        retry_delays_ms,
+                    },
+                    retention_ms: retention_days.saturating_mul(DAY_MS),
+                    batch_threshold: usize::try_from(batch_threshold).unwrap_or(1),
+                    signer: Signer::new(secret.as_bytes()),
+                })
+            }
             _ => Err(reader.errors),
         }
     }
@@ -291,6 +327,22 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
+    fn integers(&mut self, variable: Variable, most: usize, min: u64, max: u64) -> Vec<u64> {
+        let text = self.text(variable);
+        let listed: Option<Vec<u64>> = text
+            .split(',')
+            .map(|number| number.trim().parse().ok().filter(|n| (min..=max).contains(n)))
+            .collect();
+        match listed {
+            Some(listed) if listed.len() <= most => listed,
+            Some(_) | None => {
+                let expected = format!("expected at most {most} whole numbers from {min} to {max}");
+                self.fail(variable, &expected);
+                Vec::new()
+            }
+        }
+    }
+
     fn origins(&mut self, variable: Variable) -> Vec<String> {
         let text = self.text(variable);
         let listed = || text.split(',').map(str::trim).filter(|o| !o.is_empty());
@@ -330,7 +382,8 @@ mod tests {
         assert_eq!(config.heartbeat.timeout_ms, 120_000);
         assert_eq!(config.connect_timeout_ms, 45_000);
         assert_eq!(config.handshake.cookie, "auth_token");
-        assert_eq!(config.ack_mode, AckMode::Auto);
+        assert_eq!(config.delivery.mode, AckMode::Auto);
+        assert_eq!(config.delivery.retry_delays_ms, [60_000, 300_000, 900_000]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::case::PayloadCase;
 use crate::wishes::{Acknowledging, Binary, Keepalive, Recovery, Wishes};
 
 /// The parameters that decide.
@@ -24,6 +25,8 @@ pub struct EngineQuery {
     pub keepalive: Option<String>,
     /// `b64`.
     pub base64: Option<String>,
+    /// `case`.
+    pub case: Option<String>,
 }
 
 /// A request that may go on.
@@ -88,6 +91,7 @@ impl EngineQuery {
                 "ack" => &mut query.ack,
                 "recovery" => &mut query.recovery,
                 "keepalive" => &mut query.keepalive,
+                "case" => &mut query.case,
                 "b64" => &mut query.base64,
                 _ => continue,
             };
@@ -135,7 +139,7 @@ impl EngineQuery {
 
     /// What the client asks for besides.
     #[must_use]
-    pub fn wishes(&self, recovery: Recovery) -> Wishes {
+    pub fn wishes(&self, recovery: Recovery, case: PayloadCase) -> Wishes {
         Wishes {
             acknowledging: if self.ack.as_deref() == Some("on") {
                 Acknowledging::Yes
@@ -156,6 +160,11 @@ impl EngineQuery {
                 Binary::Base64
             } else {
                 Binary::Frames
+            },
+            case: if self.case.as_deref() == Some("camel") {
+                PayloadCase::Camel
+            } else {
+                case
             },
             #[cfg(feature = "conformance")]
             layer: crate::conformance::Layer::Socket,
@@ -336,7 +345,10 @@ mod tests {
         ] {
             assert_eq!(query(text).check(Method::Get, Upgrade::None), expected, "{text}");
         }
-        assert_eq!(query("b64=").wishes(Recovery::On).binary, Binary::Frames);
+        assert_eq!(
+            query("b64=").wishes(Recovery::On, PayloadCase::Snake).binary,
+            Binary::Frames
+        );
     }
 
     #[test]

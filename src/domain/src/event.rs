@@ -6,8 +6,12 @@ use dormouse_protocol::socket::{EncodeError, EventData, EventName, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::id::{RecipientId, UserId};
-use crate::inbox::{Counts, HasMore, Item, Redelivered};
+use crate::case::{PayloadCase, camel};
+use crate::change::{Change, Payload};
+use crate::command::{Command, Mark, Which};
+use crate::id::{NotificationId, RecipientId, UserId};
+use crate::inbox::{Counts, HasMore, Redelivered};
+use crate::item::{Item, ListedItem};
 use crate::notification::NotificationView;
 use crate::time::{Timestamp, iso};
 
@@ -38,15 +42,18 @@ pub enum ServerEvent {
         /// Whether it was sent before.
         redelivered: Redelivered,
     },
-    /// `notification:batch`: what a client missed, newest first.
+    /// `notification:batch`: what a client missed, or what came at once, newest first.
     NotificationBatch {
-        /// At most 100; of those as many as fit [`MAX_BATCH_BYTES`].
+        /// At most 100 and [`MAX_BATCH_BYTES`].
         items: Vec<Rc<Item>>,
         /// The inbox now.
         counts: Counts,
         /// Whether it missed more than these.
         has_more: HasMore,
     },
+    /// `notification:read`, `:unread`, `:archived`, `:unarchived`, `:deleted`, `notifications:read_all`,
+    /// `notifications:seen`.
+    Changed(Change),
     /// `unread:count`.
     UnreadCount(Counts),
     /// `pong`, the answer to the event `ping`.
@@ -70,6 +77,13 @@ impl ServerEvent {
             Self::Authenticated { .. } => "authenticated",
             Self::NotificationNew { .. } => "notification:new",
             Self::NotificationBatch { .. } => "notification:batch",
+            Self::Changed(Change::Read(_)) => "notification:read",
+            Self::Changed(Change::Unread(_)) => "notification:unread",
+            Self::Changed(Change::Archived(_)) => "notification:archived",
+            Self::Changed(Change::Unarchived(_)) => "notification:unarchived",
+            Self::Changed(Change::Deleted(_)) => "notification:deleted",
+            Self::Changed(Change::ReadAll(_)) => "notifications:read_all",
+            Self::Changed(Change::Seen(_)) => "notifications:seen",
             Self::UnreadCount(_) => "unread:count",
             Self::Pong => "pong",
             Self::AuthError { .. } => "auth_error",
@@ -81,14 +95,19 @@ impl ServerEvent {
     ///
     /// # Errors
     /// When it can't be serialised, which no value of these types brings about.
-    pub fn encode(&self) -> Result<EventData<'static>, EncodeError> {
-        let event = EventData::new(self.name())?;
+    pub fn encode(&self, case: PayloadCase) -> Result<EventData<'static>, EncodeError> {
+        let payload = self.payload()?;
+        let payload = in_case(payload, case)?;
+        Ok(EventData::new(self.name())?.json_arg(&payload))
+    }
+
+    fn payload(&self) -> Result<Json<'static>, EncodeError> {
         match self {
             Self::Authenticated {
                 user,
                 connected_at,
                 counts,
-            } => event.arg(&Authenticated {
+            } => Json::encode(&Authenticated {
                 user_id: user,
                 connected_at: *connected_at,
                 unread: counts.unread,
@@ -98,7 +117,7 @@ impl ServerEvent {
                 item,
                 unread,
                 redelivered,
-            } => event.arg(&NotificationNew {
+            } => Json::encode(&NotificationNew {
                 view: item.view(),
                 unread: *unread,
                 attempt: item.delivery.attempts(),
@@ -108,27 +127,33 @@ impl ServerEvent {
                 items,
                 counts,
                 has_more,
-            } => {
-                let (notifications, all) = fitting(items)?;
-                event.arg(&NotificationBatch {
-                    notifications,
-                    unread_count: counts.unread,
-                    seq: counts.seq,
-                    has_more: *has_more == HasMore::Yes || !all,
-                })
-            }
-            Self::UnreadCount(counts) => event.arg(&UnreadCount {
+            } => Json::encode(&NotificationBatch {
+                notifications: items.iter().map(|item| item.listed()).collect(),
+                unread_count: counts.unread,
+                seq: counts.seq,
+                has_more: *has_more == HasMore::Yes,
+            }),
+            Self::Changed(change) => Json::encode(&change.payload()),
+            Self::UnreadCount(counts) => Json::encode(&UnreadCount {
                 count: counts.unread,
                 unseen: counts.unseen,
                 seq: counts.seq,
             }),
-            Self::Pong => event.arg(&Empty {}),
-            Self::AuthError { message, code } => event.arg(&Refusal { message, code }),
-            Self::Error(error) => event.arg(&Refusal {
+            Self::Pong => Json::encode(&Empty {}),
+            Self::AuthError { message, code } => Json::encode(&Refusal { message, code }),
+            Self::Error(error) => Json::encode(&Refusal {
                 message: &error.to_string(),
                 code: error.code(),
             }),
         }
+    }
+}
+
+/// A payload with its keys as the client wants them.
+fn in_case(payload: Json<'static>, case: PayloadCase) -> Result<Json<'static>, EncodeError> {
+    match case {
+        PayloadCase::Snake => Ok(payload),
+        PayloadCase::Camel => Json::new(camel(payload.as_str())),
     }
 }
 
@@ -154,26 +179,11 @@ struct NotificationNew<'a> {
 }
 
 #[derive(Serialize)]
-struct NotificationBatch {
-    notifications: Vec<Box<RawValue>>,
+struct NotificationBatch<'a> {
+    notifications: Vec<ListedItem<'a>>,
     unread_count: u64,
     seq: u64,
     has_more: bool,
-}
-
-/// The items that fit a batch, and whether that is all of them.
-fn fitting(items: &[Rc<Item>]) -> Result<(Vec<Box<RawValue>>, bool), EncodeError> {
-    let mut room = MAX_BATCH_BYTES;
-    let mut fitting = Vec::with_capacity(items.len());
-    for item in items {
-        let json = serde_json::value::to_raw_value(&item.listed())?;
-        match room.checked_sub(json.get().len()) {
-            Some(left) => room = left,
-            None => return Ok((fitting, false)),
-        }
-        fitting.push(json);
-    }
-    Ok((fitting, true))
 }
 
 #[derive(Serialize)]
@@ -185,8 +195,8 @@ struct UnreadCount {
 
 #[derive(Serialize)]
 struct Refusal<'a> {
-    message: &'a str,
     code: &'a str,
+    message: &'a str,
 }
 
 /// What a client asks of the server.
@@ -194,6 +204,9 @@ struct Refusal<'a> {
 pub enum ClientEvent {
     /// `notification:acknowledge`: these have arrived.
     Acknowledge(Vec<RecipientId>),
+    /// `mark:read`, `mark:unread`, `notification:archive`, `notification:unarchive`, `notification:delete`,
+    /// `mark:all:read`, `mark:seen`.
+    Command(Command),
     /// `join`: be in the room of this user.
     Join(UserId),
     /// `ping`: asks for `pong`.
@@ -251,10 +264,25 @@ impl ClientEvent {
             EventName::Text(name) => name,
             EventName::Number(number) => return Err(EventError::Unknown(number.to_string())),
         };
+        if let Some((event, mark)) = MARKS.into_iter().find(|(event, _)| *event == name) {
+            let expected = "{notification_id}, {notificationId} or {recipient_id}";
+            return match first.and_then(which) {
+                Some(which) => Ok(Self::Command(Command::Mark { which, mark })),
+                None => Err(EventError::Payload { event, expected }),
+            };
+        }
         match name.as_ref() {
             "notification:acknowledge" => acknowledge(first).ok_or(EventError::Payload {
                 event: "notification:acknowledge",
                 expected: "{recipient_id} or an array of up to 1000 of them",
+            }),
+            "mark:all:read" => read_all(first).ok_or(EventError::Payload {
+                event: "mark:all:read",
+                expected: "nothing or {before_seq}, a whole number",
+            }),
+            "mark:seen" => first.and_then(seen).ok_or(EventError::Payload {
+                event: "mark:seen",
+                expected: "{up_to_seq}, a whole number",
             }),
             "join" => first
                 .and_then(|json| serde_json::from_str(json).ok())
@@ -269,8 +297,65 @@ impl ClientEvent {
     }
 }
 
+const MARKS: [(&str, Mark); 5] = [
+    ("mark:read", Mark::Read),
+    ("mark:unread", Mark::Unread),
+    ("notification:archive", Mark::Archive),
+    ("notification:unarchive", Mark::Unarchive),
+    ("notification:delete", Mark::Delete),
+];
+
+/// An object's members as `T`; serde alone would read a struct from a list as well.
+fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    if json.starts_with('{') {
+        serde_json::from_str(json).ok()
+    } else {
+        None
+    }
+}
+
+fn which(json: &str) -> Option<Which> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(alias = "notificationId")]
+        notification_id: Option<NotificationId>,
+        #[serde(alias = "recipientId")]
+        recipient_id: Option<RecipientId>,
+    }
+    let named: Named = object(json)?;
+    match (named.notification_id, named.recipient_id) {
+        (_, Some(id)) => Some(Which::Recipient(id)),
+        (Some(id), None) => Some(Which::Notification(id)),
+        (None, None) => None,
+    }
+}
+
+fn read_all(json: Option<&str>) -> Option<ClientEvent> {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(alias = "beforeSeq")]
+        before_seq: Option<u64>,
+    }
+    let up_to = match json {
+        None | Some("null") => None,
+        Some(json) => object::<Body>(json)?.before_seq,
+    };
+    Some(ClientEvent::Command(Command::ReadAll { up_to }))
+}
+
+fn seen(json: &str) -> Option<ClientEvent> {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(alias = "upToSeq")]
+        up_to_seq: u64,
+    }
+    let up_to = object::<Body>(json)?.up_to_seq;
+    Some(ClientEvent::Command(Command::Seen { up_to }))
+}
+
 #[derive(Deserialize)]
 struct RecipientRef {
+    #[serde(alias = "recipientId")]
     recipient_id: RecipientId,
 }
 
@@ -291,92 +376,69 @@ fn acknowledge(json: Option<&str>) -> Option<ClientEvent> {
 }
 
 fn recipient_ref(json: &str) -> Option<RecipientId> {
-    // Serde would read a struct from a list as well.
-    if !json.starts_with('{') {
-        return None;
-    }
-    serde_json::from_str::<RecipientRef>(json)
-        .ok()
-        .map(|named| named.recipient_id)
+    object::<RecipientRef>(json).map(|named| named.recipient_id)
 }
 
 /// The answer to an event that asked for an ack: `{ok:true,...}` or `{ok:false,error:{code,message}}`.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug)]
 pub enum Acknowledgement {
     /// Done.
+    Done,
+    /// So many of the named records are in the inbox.
+    Acknowledged(usize),
+    /// The inbox is now like this.
+    Changed(Change),
+    /// Refused.
+    Refused(EventError),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AcknowledgementBody<'a> {
     Done {
-        /// Always `true`.
-        ok: True,
-        /// How many records this changed, where that is the question.
+        ok: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         acknowledged: Option<usize>,
     },
-    /// Refused.
+    Changed {
+        ok: bool,
+        #[serde(flatten)]
+        change: Payload<'a>,
+    },
     Refused {
-        /// Always `false`.
-        ok: False,
-        /// Why.
-        error: RefusedError,
+        ok: bool,
+        error: Refusal<'a>,
     },
 }
 
-/// Why an event was refused, inside its ack.
-#[derive(Debug, Serialize)]
-pub struct RefusedError {
-    code: &'static str,
-    message: String,
-}
-
-/// Serialises as `true`.
-#[derive(Debug)]
-pub struct True;
-
-/// Serialises as `false`.
-#[derive(Debug)]
-pub struct False;
-
-impl Serialize for True {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bool(true)
-    }
-}
-
-impl Serialize for False {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bool(false)
-    }
-}
-
 impl Acknowledgement {
-    /// Done, with nothing to count.
-    #[must_use]
-    pub const fn done() -> Self {
-        Self::Done {
-            ok: True,
-            acknowledged: None,
-        }
-    }
-
-    /// Done; `count` records changed.
-    #[must_use]
-    pub const fn acknowledged(count: usize) -> Self {
-        Self::Done {
-            ok: True,
-            acknowledged: Some(count),
-        }
-    }
-}
-
-impl From<&EventError> for Acknowledgement {
-    fn from(error: &EventError) -> Self {
-        Self::Refused {
-            ok: False,
-            error: RefusedError {
-                code: error.code(),
-                message: error.to_string(),
-            },
-        }
+    /// The only argument of the ack.
+    ///
+    /// # Errors
+    /// When it can't be serialised, which no value of these types brings about.
+    pub fn encode(&self, case: PayloadCase) -> Result<Json<'static>, EncodeError> {
+        let body = match self {
+            Self::Done => Json::encode(&AcknowledgementBody::Done {
+                ok: true,
+                acknowledged: None,
+            }),
+            Self::Acknowledged(count) => Json::encode(&AcknowledgementBody::Done {
+                ok: true,
+                acknowledged: Some(*count),
+            }),
+            Self::Changed(change) => Json::encode(&AcknowledgementBody::Changed {
+                ok: true,
+                change: change.payload(),
+            }),
+            Self::Refused(error) => Json::encode(&AcknowledgementBody::Refused {
+                ok: false,
+                error: Refusal {
+                    code: error.code(),
+                    message: &error.to_string(),
+                },
+            }),
+        }?;
+        in_case(body, case)
     }
 }
 
@@ -443,14 +505,14 @@ mod tests {
 
     #[test]
     fn acks_say_ok_or_why_not() {
-        let json = |ack| serde_json::to_string(&ack).unwrap();
-        assert_eq!(json(Acknowledgement::done()), r#"{"ok":true}"#);
+        let json = |ack: Acknowledgement| ack.encode(PayloadCase::Snake).unwrap().as_str().to_owned();
+        assert_eq!(json(Acknowledgement::Done), r#"{"ok":true}"#);
         assert_eq!(
-            json(Acknowledgement::acknowledged(2)),
+            json(Acknowledgement::Acknowledged(2)),
             r#"{"ok":true,"acknowledged":2}"#
         );
         assert_eq!(
-            json(Acknowledgement::from(&EventError::NotFound)),
+            json(Acknowledgement::Refused(EventError::NotFound)),
             r#"{"ok":false,"error":{"code":"NOT_FOUND","message":"no such notification"}}"#
         );
     }
@@ -482,11 +544,11 @@ mod tests {
             (
                 ServerEvent::Error(EventError::Forbidden),
                 "error",
-                r#"{"message":"nobody joins another user's room","code":"FORBIDDEN"}"#,
+                r#"{"code":"FORBIDDEN","message":"nobody joins another user's room"}"#,
             ),
         ] {
             assert_eq!(
-                event.encode().unwrap().as_str(),
+                event.encode(PayloadCase::Snake).unwrap().as_str(),
                 format!(r#"["{name}",{payload}]"#)
             );
         }

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::problem::{Code, Problem};
+
 /// One mistake in a request body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
@@ -43,6 +45,24 @@ impl<'a> JsonObject<'a> {
         })
     }
 
+    /// Splits a whole request body.
+    ///
+    /// # Errors
+    /// [`Code::MalformedJson`] when it is not a JSON object.
+    pub fn parse_body(body: &'a str) -> Result<Self, Problem> {
+        Self::parse(body, "").map_err(|error| {
+            let place = format!("at line {} column {}", error.line(), error.column());
+            Problem::new(Code::MalformedJson).detail(place)
+        })
+    }
+
+    /// The names and raw values not taken yet, in order.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.members
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.get()))
+    }
+
     /// Takes the raw value of `name`; a field given more than once is a mistake.
     pub fn take(&mut self, name: &str) -> Option<&'a RawValue> {
         let mut values = 0_usize;
@@ -66,6 +86,16 @@ impl<'a> JsonObject<'a> {
             self.mistake(name, format!("expected {expected}"));
         }
         parsed
+    }
+
+    /// Takes `name` as a `T`, which must be there; one mistake is named, whatever is wrong.
+    pub fn take_required<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Option<T> {
+        let before = self.invalid.len();
+        let value = self.take_as(name, expected);
+        if value.is_none() && self.invalid.len() == before {
+            self.mistake(name, format!("expected {expected}"));
+        }
+        value
     }
 
     /// Takes `name` as text of at most `max` characters.
@@ -97,6 +127,35 @@ impl<'a> JsonObject<'a> {
         });
     }
 
+    /// Notes a mistake further inside: `path` leads from this object to the place.
+    pub fn mistake_at(&mut self, path: &[&str], detail: impl Into<String>) {
+        let pointer = path
+            .iter()
+            .fold(self.pointer.clone(), |pointer, name| pointer_to(&pointer, name));
+        self.invalid.push(Mistake {
+            pointer,
+            detail: detail.into(),
+        });
+    }
+
+    /// Ends the reading of a whole body: whatever was not taken is unknown.
+    ///
+    /// # Errors
+    /// One [`Problem`] that names every mistake: [`Code::UnknownField`] when there are unknown fields,
+    /// otherwise [`Code::InvalidRequest`].
+    pub fn finish(mut self) -> Result<(), Problem> {
+        self.close();
+        if !self.unknown.is_empty() {
+            let mut errors = self.unknown;
+            errors.append(&mut self.invalid);
+            return Err(Problem::new(Code::UnknownField).errors(errors));
+        }
+        if !self.invalid.is_empty() {
+            return Err(Problem::new(Code::InvalidRequest).errors(self.invalid));
+        }
+        Ok(())
+    }
+
     /// Ends the reading: whatever was not taken is unknown. A nested object's findings join its parent's.
     pub fn finish_into(mut self, parent: &mut JsonObject<'_>) {
         self.close();
@@ -104,8 +163,7 @@ impl<'a> JsonObject<'a> {
         parent.invalid.append(&mut self.invalid);
     }
 
-    /// Ends the reading of the outermost object: whatever was not taken is unknown.
-    pub fn close(&mut self) {
+    fn close(&mut self) {
         for (name, _) in std::mem::take(&mut self.members) {
             self.unknown.push(Mistake {
                 pointer: self.pointer_to(&name),
@@ -115,9 +173,13 @@ impl<'a> JsonObject<'a> {
     }
 
     fn pointer_to(&self, name: &str) -> String {
-        let shown: String = name.chars().take(64).collect();
-        format!("{}/{}", self.pointer, shown.replace('~', "~0").replace('/', "~1"))
+        pointer_to(&self.pointer, name)
     }
+}
+
+fn pointer_to(parent: &str, name: &str) -> String {
+    let shown: String = name.chars().take(64).collect();
+    format!("{parent}/{}", shown.replace('~', "~0").replace('/', "~1"))
 }
 
 struct Members;

@@ -7,10 +7,10 @@
 //! 2. [`config`]: every setting.
 //! 3. [`auth`], [`engine_request`], [`engine_sid`], [`handshake`], [`service_key`], [`signature`]: who is calling.
 //! 4. [`push`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for.
-//! 5. [`inbox`], [`delivery`], [`alarm`]: what it does to a user's inbox.
-//! 6. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`presence`]: the connections that hear of it.
+//! 5. [`inbox`] with its [`item`]s and [`change`]s, [`command`], [`preferences`], [`delivery`], [`alarm`]: what becomes of it.
+//! 6. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`case`], [`presence`]: the connections that hear of it.
 //! 7. `conformance`: what the official protocol suites expect, in a build of its own.
-//! 8. [`page`], [`problem`]: what callers over HTTP get.
+//! 8. [`operation`], [`page`], [`problem`]: what callers over HTTP ask for and get.
 
 pub mod time;
 
@@ -42,6 +42,14 @@ pub mod idempotency;
 
 pub mod inbox;
 
+pub mod item;
+
+pub mod change;
+
+pub mod command;
+
+pub mod preferences;
+
 pub mod delivery;
 
 pub mod alarm;
@@ -62,10 +70,14 @@ pub mod recovery;
 
 pub mod event;
 
+pub mod case;
+
 pub mod presence;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+
+pub mod operation;
 
 pub mod page;
 

@@ -31,6 +31,31 @@ pub struct Content {
     pub category: Option<String>,
     /// How much it matters.
     pub priority: Priority,
+    /// When it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// A newer notification with the same key takes the place of this one while it is unread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse_key: Option<String>,
+}
+
+impl Content {
+    /// What is left of it in a tombstone: nothing.
+    #[must_use]
+    pub const fn emptied(&self) -> Self {
+        Self {
+            title: String::new(),
+            content: String::new(),
+            kind: None,
+            sender: None,
+            action: None,
+            data: None,
+            category: None,
+            priority: self.priority,
+            expires_at: None,
+            collapse_key: None,
+        }
+    }
 }
 
 /// How a sort of notification looks.
@@ -110,7 +135,8 @@ pub struct NotificationView<'a> {
     priority: Priority,
     #[serde(with = "iso")]
     created_at: Timestamp,
-    expires_at: Option<()>,
+    #[serde(with = "iso::option")]
+    expires_at: Option<Timestamp>,
 }
 
 impl<'a> NotificationView<'a> {
@@ -134,7 +160,7 @@ impl<'a> NotificationView<'a> {
             category: content.category.as_deref(),
             priority: content.priority,
             created_at: notification.created_at,
-            expires_at: None,
+            expires_at: content.expires_at,
         }
     }
 }

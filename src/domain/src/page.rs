@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::notification::Content;
+
 /// Items on a page when none is asked for.
 pub const DEFAULT_LIMIT: usize = 20;
 /// Most items on a page.
@@ -18,12 +20,48 @@ pub struct Cursor {
 }
 
 /// Which part of a list is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageRequest {
+    /// Which list.
+    #[serde(default)]
+    pub filter: Filter,
+    /// Only items of the type with this id.
+    #[serde(rename = "type", default)]
+    pub kind: Option<String>,
+    /// Only items of this category.
+    #[serde(default)]
+    pub category: Option<String>,
     /// Only items below this `seq`; all when absent.
     pub before: Option<u64>,
     /// At most this many: 1 to [`MAX_LIMIT`].
     pub limit: usize,
+}
+
+/// Which list of a user's items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// The inbox.
+    #[default]
+    All,
+    /// What is unread in it.
+    Unread,
+    /// What is read in it.
+    Read,
+    /// The archive.
+    Archived,
+}
+
+impl Filter {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "all" => Some(Self::All),
+            "unread" => Some(Self::Unread),
+            "read" => Some(Self::Read),
+            "archived" => Some(Self::Archived),
+            _ => None,
+        }
+    }
 }
 
 /// Why a page cannot be asked for like this.
@@ -35,6 +73,21 @@ pub enum PageError {
     /// `cursor` was not made by this service.
     #[error("cursor must be a next_cursor of an earlier page")]
     Cursor,
+    /// `filter` names no list.
+    #[error("filter must be all, unread, read or archived")]
+    Filter,
+}
+
+impl PageError {
+    /// The query parameter that is wrong.
+    #[must_use]
+    pub const fn parameter(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Cursor => "cursor",
+            Self::Filter => "filter",
+        }
+    }
 }
 
 impl Cursor {
@@ -59,22 +112,73 @@ impl Cursor {
 }
 
 impl PageRequest {
-    /// Reads the query parameters `limit` and `cursor`.
+    /// Reads the query parameters `filter`, `type`, `category`, `limit` and `cursor` through `lookup`.
     ///
     /// # Errors
-    /// [`PageError`].
-    pub fn parse(limit: Option<&str>, cursor: Option<&str>) -> Result<Self, PageError> {
-        let limit = match limit {
-            None => DEFAULT_LIMIT,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-                .ok_or(PageError::Limit)?,
+    /// [`PageError`], the first that applies.
+    pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, PageError> {
+        let filter = match lookup("filter") {
+            None => Filter::All,
+            Some(name) => Filter::parse(&name).ok_or(PageError::Filter)?,
         };
-        let before = cursor.map(Cursor::parse).transpose()?.map(|cursor| cursor.before);
-        Ok(Self { before, limit })
+        Ok(Self {
+            filter,
+            kind: lookup("type"),
+            category: lookup("category"),
+            before: lookup("cursor")
+                .map(|text| Cursor::parse(&text))
+                .transpose()?
+                .map(|cursor| cursor.before),
+            limit: limit(lookup("limit").as_deref())?,
+        })
     }
+
+    /// Whether it asks for some items of its list only.
+    #[must_use]
+    pub const fn is_selective(&self) -> bool {
+        self.kind.is_some() || self.category.is_some()
+    }
+
+    /// Whether an item of this content is asked for.
+    #[must_use]
+    pub fn selects(&self, content: &Content) -> bool {
+        let kind = content.kind.as_ref().map(|kind| kind.id.as_str());
+        let wanted = |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
+        wanted(&self.kind, kind) && wanted(&self.category, content.category.as_deref())
+    }
+}
+
+/// Reads the query parameter `limit`.
+///
+/// # Errors
+/// [`PageError::Limit`].
+pub fn limit(text: Option<&str>) -> Result<usize, PageError> {
+    match text {
+        None => Ok(DEFAULT_LIMIT),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+            .ok_or(PageError::Limit),
+    }
+}
+
+/// The weak entity tag of an inbox whose latest change is `seq`: whatever a user can list is the same
+/// while it is.
+#[must_use]
+pub fn entity_tag(seq: u64) -> String {
+    format!("W/\"{seq}\"")
+}
+
+/// Whether an `If-None-Match` header names the inbox whose latest change is `seq` (RFC 9110, 13.1.2: by
+/// weak comparison).
+#[must_use]
+pub fn matches_entity_tag(header: &str, seq: u64) -> bool {
+    let tag = format!("\"{seq}\"");
+    header
+        .split(',')
+        .map(str::trim)
+        .any(|listed| listed == "*" || listed.strip_prefix("W/").unwrap_or(listed) == tag)
 }
 
 #[cfg(test)]
@@ -85,42 +189,63 @@ mod tests {
 
     use super::*;
 
+    fn parse(parameters: &[(&str, &str)]) -> Result<PageRequest, PageError> {
+        PageRequest::parse(|wanted| {
+            let found = parameters.iter().find(|(name, _)| *name == wanted);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
     #[test]
-    fn limits_and_cursors_are_checked() {
+    fn parameters_are_checked() {
         let cursor = Cursor { before: 7 }.encode();
+        let page = parse(&[]).unwrap();
+        assert_eq!((page.filter, page.before, page.limit), (Filter::All, None, 20));
+        assert!(!page.is_selective());
+        let page = parse(&[
+            ("limit", "100"),
+            ("cursor", &cursor),
+            ("filter", "archived"),
+            ("type", "t"),
+        ])
+        .unwrap();
         assert_eq!(
-            PageRequest::parse(None, None),
-            Ok(PageRequest {
-                before: None,
-                limit: 20
-            })
+            (page.filter, page.before, page.limit),
+            (Filter::Archived, Some(7), 100)
         );
-        assert_eq!(
-            PageRequest::parse(Some("100"), Some(&cursor)),
-            Ok(PageRequest {
-                before: Some(7),
-                limit: 100
-            })
-        );
-        for limit in ["0", "101", "-1", "1.5", "", "ten"] {
-            assert_eq!(
-                PageRequest::parse(Some(limit), None),
-                Err(PageError::Limit),
-                "{limit}"
-            );
-        }
-        for cursor in [
-            "",
-            "x",
-            "e30",
-            "eyJiZWZvcmUiOi0xfQ",
-            &URL_SAFE_NO_PAD.encode(r#"{"before":1,"x":2}"#),
+        assert!(page.is_selective());
+        for (name, bad, error) in [
+            ("limit", "0", PageError::Limit),
+            ("limit", "101", PageError::Limit),
+            ("limit", "-1", PageError::Limit),
+            ("limit", "1.5", PageError::Limit),
+            ("limit", "", PageError::Limit),
+            ("limit", "ten", PageError::Limit),
+            ("filter", "", PageError::Filter),
+            ("filter", "UNREAD", PageError::Filter),
+            ("cursor", "", PageError::Cursor),
+            ("cursor", "x", PageError::Cursor),
+            ("cursor", "e30", PageError::Cursor),
+            ("cursor", "eyJiZWZvcmUiOi0xfQ", PageError::Cursor),
+            (
+                "cursor",
+                &URL_SAFE_NO_PAD.encode(r#"{"before":1,"x":2}"#),
+                PageError::Cursor,
+            ),
         ] {
-            assert_eq!(
-                PageRequest::parse(None, Some(cursor)),
-                Err(PageError::Cursor),
-                "{cursor}"
-            );
+            assert_eq!(parse(&[(name, bad)]), Err(error), "{name}={bad}");
+            assert_eq!(error.parameter(), name);
+        }
+    }
+
+    #[test]
+    fn entity_tags_are_compared_weakly() {
+        assert_eq!(entity_tag(7), "W/\"7\"");
+        for header in ["W/\"7\"", "\"7\"", "*", "\"a\", W/\"7\""] {
+            assert!(matches_entity_tag(header, 7), "{header}");
+        }
+        for header in ["", "7", "W/\"70\"", "\"6\", \"8\""] {
+            assert!(!matches_entity_tag(header, 7), "{header}");
         }
     }
 

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::auth::AuthError;
-use crate::push::Mistake;
+use crate::json_object::Mistake;
+use crate::page::PageError;
 use crate::service_key::ServiceKeyError;
 
 /// Most mistakes named in one problem.
@@ -20,6 +21,10 @@ pub enum Code {
     InvalidRequest,
     /// No recipient can be addressed.
     InvalidRecipient,
+    /// No type has this id.
+    UnknownType,
+    /// No template has this key, or not this version of it.
+    UnknownTemplate,
     /// The `Idempotency-Key` is not 1 to 255 visible ASCII characters.
     InvalidIdempotencyKey,
     /// The `Idempotency-Key` was used for another body.
@@ -55,6 +60,8 @@ impl Code {
             Self::UnknownField => (400, "unknown_field", "The body has unknown fields"),
             Self::InvalidRequest => (422, "invalid_request", "The request is not valid"),
             Self::InvalidRecipient => (422, "invalid_recipient", "Invalid recipient"),
+            Self::UnknownType => (422, "unknown_type", "There is no such type"),
+            Self::UnknownTemplate => (422, "unknown_template", "There is no such template"),
             Self::InvalidIdempotencyKey => {
                 (400, "invalid_idempotency_key", "The Idempotency-Key is not valid")
             }
@@ -97,8 +104,22 @@ pub struct Problem {
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    /// The path of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    /// Names the request in the service's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Mistake>,
+    errors: Vec<Located>,
+}
+
+/// Where a mistake is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Located {
+    Body(Mistake),
+    Query { parameter: &'static str, detail: String },
 }
 
 impl Problem {
@@ -112,8 +133,29 @@ impl Problem {
             status,
             code: name,
             detail: None,
+            instance: None,
+            request_id: None,
             errors: Vec::new(),
         }
+    }
+
+    /// [`Code::InvalidParameter`] for a query parameter.
+    #[must_use]
+    pub fn parameter(parameter: &'static str, detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(Code::InvalidParameter);
+        problem.errors.push(Located::Query {
+            parameter,
+            detail: detail.into(),
+        });
+        problem
+    }
+
+    /// The same as the answer to one request: its path and its id.
+    #[must_use]
+    pub fn of_request(mut self, path: &str, request_id: &str) -> Self {
+        self.instance = Some(path.to_owned());
+        self.request_id = Some(request_id.to_owned());
+        self
     }
 
     /// The same with a sentence about this occurrence.
@@ -128,7 +170,7 @@ impl Problem {
     #[must_use]
     pub fn errors(mut self, mut errors: Vec<Mistake>) -> Self {
         errors.truncate(MAX_MISTAKES);
-        self.errors = errors;
+        self.errors = errors.into_iter().map(Located::Body).collect();
         self
     }
 
@@ -136,6 +178,12 @@ impl Problem {
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status
+    }
+}
+
+impl From<PageError> for Problem {
+    fn from(error: PageError) -> Self {
+        Self::parameter(error.parameter(), error.to_string())
     }
 }
 
@@ -150,6 +198,7 @@ impl From<AuthError> for Problem {
             | AuthError::Expired
             | AuthError::NotYetValid
             | AuthError::Claim(_)
+            | AuthError::Revoked
             | AuthError::UserMismatch => Code::InvalidCredential,
         };
         Self::new(code).detail(format!("{}: {error}", error.code()))
@@ -171,7 +220,46 @@ impl From<ServiceKeyError> for Problem {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
+    use serde_json::Value;
+
     use super::*;
+
+    /// The code after `code`, in the order they are declared; `None` after the last.
+    fn next(code: Code) -> Option<Code> {
+        Some(match code {
+            Code::MalformedJson => Code::UnknownField,
+            Code::UnknownField => Code::InvalidRequest,
+            Code::InvalidRequest => Code::InvalidRecipient,
+            Code::InvalidRecipient => Code::UnknownType,
+            Code::UnknownType => Code::UnknownTemplate,
+            Code::UnknownTemplate => Code::InvalidIdempotencyKey,
+            Code::InvalidIdempotencyKey => Code::IdempotencyMismatch,
+            Code::IdempotencyMismatch => Code::InvalidParameter,
+            Code::InvalidParameter => Code::UnsupportedMediaType,
+            Code::UnsupportedMediaType => Code::PayloadTooLarge,
+            Code::PayloadTooLarge => Code::Unauthenticated,
+            Code::Unauthenticated => Code::InvalidCredential,
+            Code::InvalidCredential => Code::Forbidden,
+            Code::Forbidden => Code::NotFound,
+            Code::NotFound => Code::MethodNotAllowed,
+            Code::MethodNotAllowed => Code::Misconfigured,
+            Code::Misconfigured => Code::Unavailable,
+            Code::Unavailable => return None,
+        })
+    }
+
+    #[test]
+    fn every_code_is_documented_and_no_other() {
+        let document: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
+        let components = &document["components"];
+        let listed = components["schemas"]["ProblemCode"]["enum"].as_array().unwrap();
+        let mut documented: Vec<&str> = listed.iter().map(|code| code.as_str().unwrap()).collect();
+        let codes: Vec<Code> = std::iter::successors(Some(Code::MalformedJson), |code| next(*code)).collect();
+        let mut known: Vec<&str> = codes.iter().map(|code| code.parts().1).collect();
+        documented.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(documented, known);
+    }
 
     #[test]
     fn a_body_of_nothing_but_mistakes_has_the_first_hundred_named() {

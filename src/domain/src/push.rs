@@ -52,19 +52,10 @@ impl Push {
     /// # Errors
     /// One [`Problem`] that names every mistake in the body.
     pub fn parse(body: &str) -> Result<Self, Problem> {
-        let mut object = JsonObject::parse(body, "")
-            .map_err(|error| Problem::new(Code::MalformedJson).detail(json_error(&error)))?;
+        let mut object = JsonObject::parse_body(body)?;
         let recipients = recipients(&mut object);
         let content = content(&mut object);
-        object.close();
-        if !object.unknown.is_empty() {
-            let mut errors = object.unknown;
-            errors.append(&mut object.invalid);
-            return Err(Problem::new(Code::UnknownField).errors(errors));
-        }
-        if !object.invalid.is_empty() {
-            return Err(Problem::new(Code::InvalidRequest).errors(object.invalid));
-        }
+        object.finish()?;
         let push = Self { recipients, content };
         if push.users().next().is_none() {
             return Err(Problem::new(Code::InvalidRecipient).errors(push.rejections()));
@@ -92,10 +83,6 @@ impl Push {
             })
             .collect()
     }
-}
-
-fn json_error(error: &serde_json::Error) -> String {
-    format!("at line {} column {}", error.line(), error.column())
 }
 
 fn recipients(object: &mut JsonObject<'_>) -> Vec<Recipient> {
@@ -166,6 +153,8 @@ fn content(object: &mut JsonObject<'_>) -> Content {
         priority: object
             .take_as("priority", "one of low, normal, high")
             .unwrap_or(Priority::Normal),
+        expires_at: None,
+        collapse_key: None,
     }
 }
 

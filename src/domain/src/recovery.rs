@@ -13,7 +13,7 @@ use crate::signature::{Purpose, Signer};
 /// keeps whatever string an event ends with.
 const OFFSET_PREFIX: &str = "\u{1f}";
 
-/// Most items that are replayed one by one. A larger gap is answered by `notification:batch`.
+/// Most changes that are replayed one by one. A larger gap is answered by `notification:batch`.
 pub const MAX_REPLAYED: u64 = 100;
 
 /// How far a client came: the `seq` of the latest change it knows.
@@ -97,7 +97,7 @@ pub enum Resume {
 pub enum CatchUp {
     /// Nothing.
     Nothing,
-    /// Each item after the offset, then the counts.
+    /// Each change after the offset, then the counts.
     Replay(Offset),
     /// The newest items after the offset, as one batch.
     Batch(Offset),
@@ -106,27 +106,20 @@ pub enum CatchUp {
 impl Resume {
     /// What this client is sent, and the session it keeps, if it keeps it.
     #[must_use]
-    pub fn decide(self, head: &Head, missed: u64) -> (Option<Pid>, CatchUp) {
+    pub fn decide(self, head: &Head) -> (Option<Pid>, CatchUp) {
+        // Every visible change has a number and no number is left out.
+        let missed = |from: Offset| head.seq.saturating_sub(from.0);
         match self {
             Self::Fresh => (None, CatchUp::Nothing),
             // It knows more than there is: not of this inbox.
             Self::Recover { from, .. } | Self::Since(from) if from.0 > head.seq => {
                 (None, CatchUp::Batch(Offset(0)))
             }
-            Self::Recover { from, .. } | Self::Since(from) if missed > MAX_REPLAYED => {
+            Self::Recover { from, .. } | Self::Since(from) if missed(from) > MAX_REPLAYED => {
                 (None, CatchUp::Batch(from))
             }
             Self::Recover { pid, from } => (Some(pid), CatchUp::Replay(from)),
             Self::Since(from) => (None, CatchUp::Replay(from)),
-        }
-    }
-
-    /// How far the client came, when it says so.
-    #[must_use]
-    pub const fn from(&self) -> Option<Offset> {
-        match self {
-            Self::Fresh => None,
-            Self::Recover { from, .. } | Self::Since(from) => Some(*from),
         }
     }
 }
@@ -186,26 +179,18 @@ mod tests {
             pid: pid.clone(),
             from: Offset(from),
         };
-        for (resume, missed, expected) in [
-            (Resume::Fresh, 0, (None, CatchUp::Nothing)),
-            (recover(500), 0, (Some(pid.clone()), CatchUp::Replay(Offset(500)))),
-            (
-                recover(400),
-                100,
-                (Some(pid.clone()), CatchUp::Replay(Offset(400))),
-            ),
-            (recover(399), 101, (None, CatchUp::Batch(Offset(399)))),
-            (recover(501), 0, (None, CatchUp::Batch(Offset(0)))),
-            (
-                Resume::Since(Offset(400)),
-                100,
-                (None, CatchUp::Replay(Offset(400))),
-            ),
-            (Resume::Since(Offset(0)), 500, (None, CatchUp::Batch(Offset(0)))),
-            (Resume::Since(Offset(900)), 0, (None, CatchUp::Batch(Offset(0)))),
+        for (resume, expected) in [
+            (Resume::Fresh, (None, CatchUp::Nothing)),
+            (recover(500), (Some(pid.clone()), CatchUp::Replay(Offset(500)))),
+            (recover(400), (Some(pid.clone()), CatchUp::Replay(Offset(400)))),
+            (recover(399), (None, CatchUp::Batch(Offset(399)))),
+            (recover(501), (None, CatchUp::Batch(Offset(0)))),
+            (Resume::Since(Offset(400)), (None, CatchUp::Replay(Offset(400)))),
+            (Resume::Since(Offset(0)), (None, CatchUp::Batch(Offset(0)))),
+            (Resume::Since(Offset(900)), (None, CatchUp::Batch(Offset(0)))),
         ] {
             let asked = format!("{resume:?}");
-            assert_eq!(resume.decide(&head, missed), expected, "{asked}");
+            assert_eq!(resume.decide(&head), expected, "{asked}");
         }
     }
 }

@@ -13,6 +13,7 @@ use dormouse_protocol::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{AuthError, Identity, TokenKey};
+use crate::case::PayloadCase;
 use crate::config::{EXPIRY_GRACE_MS, HeartbeatConfig, MAX_PAYLOAD_BYTES};
 use crate::event::{ClientEvent, EventError, ServerEvent};
 use crate::heartbeat::{Beat, Heartbeat};
@@ -63,6 +64,9 @@ pub struct Session {
     pub heartbeat: Heartbeat,
     /// How it takes binary packets.
     pub binary: Binary,
+    /// How it wants payloads' keys.
+    #[serde(default, skip_serializing_if = "PayloadCase::is_snake")]
+    pub case: PayloadCase,
     /// Which protocol it speaks.
     #[cfg(feature = "conformance")]
     pub layer: crate::conformance::Layer,
@@ -171,6 +175,8 @@ struct ConnectAuth<'a> {
     #[serde(borrow, default)]
     recovery: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
+    case: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
     pid: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
     offset: Option<std::borrow::Cow<'a, str>>,
@@ -201,6 +207,7 @@ impl Session {
             recovery: wishes.recovery,
             heartbeat: Heartbeat::begin(wishes.keepalive, now, next_tick, heartbeat),
             binary: wishes.binary,
+            case: wishes.case,
             #[cfg(feature = "conformance")]
             layer: wishes.layer,
             attachments_due: 0,
@@ -374,6 +381,9 @@ impl Session {
         if auth.recovery.as_deref() == Some("off") {
             self.recovery = Recovery::Off;
         }
+        if auth.case.as_deref() == Some("camel") {
+            self.case = PayloadCase::Camel;
+        }
         let pid = match (self.recovery, auth.pid) {
             (Recovery::On, Some(pid)) => Pid::parse(&pid, rules.signer, &self.identity.user, namespace),
             (Recovery::On | Recovery::Off, _) => None,
@@ -540,6 +550,7 @@ pub(crate) mod tests {
         timing: Timing::Lazy,
     };
     const WISHES: Wishes = Wishes {
+        case: PayloadCase::Snake,
         acknowledging: Acknowledging::Unknown,
         recovery: Recovery::On,
         keepalive: Keepalive::Server,
@@ -559,6 +570,7 @@ pub(crate) mod tests {
 
     fn session(now: Timestamp) -> Session {
         let identity = Identity {
+            issued_at: None,
             user: user(),
             expires_at: now.after_ms(HOUR_MS),
             departments: Vec::new(),
@@ -582,13 +594,10 @@ pub(crate) mod tests {
         let outputs = session.on_text(now, &rules(), &mut Decoder::default(), frame);
         match outputs.into_iter().next() {
             Some(Output::Connect { namespace, resume }) => {
-                let (kept, _) = resume.decide(
-                    &Head {
-                        seq: 9,
-                        ..Head::new(user())
-                    },
-                    0,
-                );
+                let (kept, _) = resume.decide(&Head {
+                    seq: 9,
+                    ..Head::new(user())
+                });
                 session
                     .join(now, &rules(), namespace, kept, "public", Offset(9))
                     .0

@@ -45,6 +45,16 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// Reads ISO 8601 with a zone, such as `2026-11-20T07:00:00Z`; `None` when it is something else or
+    /// before the epoch.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let at = DateTime::parse_from_rfc3339(text).ok()?;
+        u64::try_from(at.timestamp_millis()).ok().map(Self)
+    }
+}
+
 /// ISO 8601 in UTC with milliseconds: `2026-11-20T07:00:00.000Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,9 +62,10 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Serialises a [`Timestamp`] as ISO 8601 text, as every payload and HTTP body shows it.
+/// A [`Timestamp`] as ISO 8601 text, as every payload and HTTP body shows it.
 pub mod iso {
-    use serde::Serializer;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
 
     use super::Timestamp;
 
@@ -66,9 +77,19 @@ pub mod iso {
         serializer.collect_str(at)
     }
 
+    /// `deserialize_with` for a plain field.
+    ///
+    /// # Errors
+    /// When it is no instant.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Timestamp::parse(&text).ok_or_else(|| D::Error::custom("expected ISO 8601"))
+    }
+
     /// The same for an optional field: `null` when there is no instant.
     pub mod option {
-        use serde::Serializer;
+        use serde::de::Error;
+        use serde::{Deserialize, Deserializer, Serializer};
 
         use super::super::Timestamp;
 
@@ -81,6 +102,20 @@ pub mod iso {
                 Some(at) => serializer.collect_str(at),
                 None => serializer.serialize_none(),
             }
+        }
+
+        /// `deserialize_with` for an optional field.
+        ///
+        /// # Errors
+        /// When it is neither `null` nor an instant.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Timestamp>, D::Error> {
+            let Some(text) = Option::<String>::deserialize(deserializer)? else {
+                return Ok(None);
+            };
+            let at = Timestamp::parse(&text).ok_or_else(|| D::Error::custom("expected ISO 8601"))?;
+            Ok(Some(at))
         }
     }
 }
@@ -95,6 +130,22 @@ mod tests {
             Timestamp::from_ms(1_795_158_000_007).to_string(),
             "2026-11-20T07:00:00.007Z"
         );
+    }
+
+    #[test]
+    fn reads_what_it_shows_and_other_zones() {
+        let at = Timestamp::from_ms(1_795_158_000_007);
+        assert_eq!(Timestamp::parse(&at.to_string()), Some(at));
+        assert_eq!(Timestamp::parse("2026-11-20T08:00:00.007+01:00"), Some(at));
+        for bad in [
+            "",
+            "2026-11-20",
+            "2026-11-20T07:00:00",
+            "1969-12-31T23:59:59Z",
+            "1795158000",
+        ] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::case::PayloadCase;
+
 /// What a client asks for at the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wishes {
@@ -13,6 +15,9 @@ pub struct Wishes {
     pub keepalive: Keepalive,
     /// `b64=1`.
     pub binary: Binary,
+    /// `case=camel`, or the service's own setting.
+    #[serde(default)]
+    pub case: PayloadCase,
     /// Which protocol it speaks.
     #[cfg(feature = "conformance")]
     pub layer: crate::conformance::Layer,

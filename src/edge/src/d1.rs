@@ -1,15 +1,16 @@
 //! All SQL of the record.
 
-use dormouse_domain::delivery::Delivery;
+mod rooms;
+
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::idempotency::IdempotencyKey;
-use dormouse_domain::inbox::Entry;
 use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use wasm_bindgen::JsValue;
 use worker::{D1Database, D1PreparedStatement, D1Result, Error, Result, console_warn};
 
+pub(crate) use self::rooms::OwedDelivery;
 use crate::instruments::{FailPoint, Unit, count, reach};
 
 /// The record.
@@ -42,13 +43,6 @@ pub(crate) struct Committed {
     pub(crate) entries: Vec<(UserId, u64)>,
 }
 
-/// A user's delivery state the record does not have yet.
-#[derive(Debug)]
-pub(crate) struct OwedDelivery {
-    pub(crate) notification_id: NotificationId,
-    pub(crate) delivery: Delivery,
-}
-
 /// How long an `Idempotency-Key` stands for its push (reference draft: the server decides; here 24 h).
 const IDEMPOTENCY_WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -73,16 +67,6 @@ SELECT n.id, n.created_at, n.audience, CASE WHEN n.id = ?1 THEN NULL ELSE n.cont
 FROM notifications n
 WHERE n.id = CASE WHEN ?2 IS NULL THEN ?1
   ELSE (SELECT notification_id FROM idempotency WHERE scope = ?2 AND key = ?3) END";
-
-const READ_ROOM: &str = "
-SELECT a.n, n.id, n.created_at, n.content
-FROM audience a LEFT JOIN notifications n ON n.id = a.ref
-WHERE a.room = ?1 AND a.n > ?2 ORDER BY a.n LIMIT ?3";
-
-const WRITE_DELIVERIES: &str = "
-UPDATE deliveries SET status = o.value ->> 's', attempts = o.value ->> 'a', delivered_at = o.value ->> 'd'
-FROM json_each(?2) AS o
-WHERE deliveries.notification_id = o.value ->> 'n' AND deliveries.user_id = ?1";
 
 impl Database {
     pub(crate) const fn new(database: D1Database) -> Self {
@@ -194,66 +178,6 @@ impl Database {
                 entries,
             }),
         })
-    }
-
-    /// Entries of a user's room after `cursor`, in order, at most `limit`.
-    ///
-    /// # Errors
-    /// When the record could not be read.
-    pub(crate) async fn read_room(&self, user: &UserId, cursor: u64, limit: u32) -> Result<Vec<Entry>> {
-        #[derive(Deserialize)]
-        struct Row {
-            n: u64,
-            id: Option<String>,
-            created_at: Option<f64>,
-            content: Option<String>,
-        }
-        let bound = [
-            JsValue::from(user_room(user)),
-            number(cursor),
-            JsValue::from(limit),
-        ];
-        let rows: Vec<Row> = self.one(READ_ROOM, &bound).await?.results()?;
-        rows.into_iter()
-            .map(|row| {
-                let notification = match (row.id, row.created_at, row.content) {
-                    (Some(id), Some(created_at), Some(content)) => Some(stored(&id, created_at, &content)?),
-                    _ => None,
-                };
-                Ok(Entry {
-                    n: row.n,
-                    notification,
-                })
-            })
-            .collect()
-    }
-
-    /// Writes delivery states of one user.
-    ///
-    /// # Errors
-    /// When the record could not be written.
-    pub(crate) async fn write_deliveries(&self, user: &UserId, owed: &[OwedDelivery]) -> Result<()> {
-        #[derive(Serialize)]
-        struct Row {
-            n: NotificationId,
-            s: &'static str,
-            a: u32,
-            d: Option<Timestamp>,
-        }
-        let rows: Vec<Row> = owed
-            .iter()
-            .map(|owed| Row {
-                n: owed.notification_id,
-                s: owed.delivery.status().name(),
-                a: owed.delivery.attempts(),
-                d: owed.delivery.delivered_at(),
-            })
-            .collect();
-        let bound = [
-            JsValue::from(user.as_str()),
-            JsValue::from(serde_json::to_string(&rows)?),
-        ];
-        self.one(WRITE_DELIVERIES, &bound).await.map(|_| ())
     }
 
     fn statement(&self, sql: &str, bound: &[JsValue]) -> Result<D1PreparedStatement> {

@@ -1,16 +1,17 @@
 //! Answers over HTTP.
 
+use dormouse_domain::auth::AuthError;
 use dormouse_domain::problem::{Code, Problem};
 use serde::Serialize;
-use worker::{Error, Headers, Method, Request, Response, Result, console_error};
+use worker::{Error, Headers, Request, Response, Result, console_error};
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// The caller's doing, or a known state of the service.
     Problem(Problem),
-    /// The resource has another method: this one.
-    MethodNotAllowed(Method),
+    /// The resource has other methods: these.
+    MethodNotAllowed(Vec<&'static str>),
     /// The platform failed.
     Platform(Error),
 }
@@ -28,33 +29,46 @@ impl From<Error> for Refusal {
 }
 
 impl Refusal {
-    /// The answer. What the platform said is logged, never sent.
-    pub(crate) fn into_response(self) -> Result<Response> {
-        let mut allowed = None;
+    /// The answer to the request of this path and id. What the platform said is logged, never sent.
+    pub(crate) fn into_response(self, path: &str, request_id: &str) -> Result<Response> {
+        let mut allow = None;
         let problem = match self {
             Self::Problem(problem) => problem,
-            Self::MethodNotAllowed(method) => {
-                let problem = Problem::new(Code::MethodNotAllowed);
-                let problem = problem.detail(format!("the resource takes {}", method.as_ref()));
-                allowed = Some(method);
-                problem
+            Self::MethodNotAllowed(allowed) => {
+                let allowed = allowed.join(", ");
+                let detail = format!("the resource takes {allowed}");
+                allow = Some(allowed);
+                Problem::new(Code::MethodNotAllowed).detail(detail)
             }
             Self::Platform(error) => {
-                console_error!("request failed: {error}");
+                console_error!("request {request_id} failed: {error}");
                 Problem::new(Code::Unavailable)
             }
         };
-        let mut response = json(problem.status(), &problem)?;
-        response
-            .headers_mut()
-            .set("content-type", "application/problem+json")?;
-        if let Some(method) = allowed {
-            response.headers_mut().set("allow", method.as_ref())?;
+        let mut response = json(problem.status(), &problem.of_request(path, request_id))?;
+        let headers = response.headers_mut();
+        headers.set("content-type", "application/problem+json")?;
+        if let Some(allow) = allow {
+            headers.set("allow", &allow)?;
         }
-        if problem.status() == 401 {
+        if response.status_code() == 401 {
             response.headers_mut().set("www-authenticate", "Bearer")?;
         }
         Ok(response)
+    }
+
+    /// Passes on what a user's hub answers to the user, or says why there is no answer: a hub refuses with a
+    /// bare status.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn check(answer: Response) -> std::result::Result<Response, Self> {
+        match answer.status_code() {
+            200..=299 | 304 => Ok(answer),
+            401 => Err(Problem::from(AuthError::Revoked).into()),
+            404 => Err(Problem::new(Code::NotFound).into()),
+            status => Err(Error::RustError(format!("hub answered {status}")).into()),
+        }
     }
 }
 
@@ -99,6 +113,23 @@ pub(crate) async fn json_body(
             .detail("the body is not UTF-8")
             .into()
     })
+}
+
+/// The same for a body that may be missing: then, and when it is empty, it needs no media type.
+///
+/// # Errors
+/// As [`json_body`].
+pub(crate) async fn optional_json_body(
+    request: &mut Request,
+    max_bytes: usize,
+) -> std::result::Result<String, Refusal> {
+    if header(request.headers(), "content-type")?.is_some() {
+        return json_body(request, max_bytes).await;
+    }
+    match read_body(request, max_bytes).await? {
+        Some(body) if body.is_empty() => Ok(String::new()),
+        Some(_) | None => Err(Problem::new(Code::UnsupportedMediaType).into()),
+    }
 }
 
 /// The body as text, whatever its type; bytes that are no UTF-8 read as U+FFFD. `None` when it is

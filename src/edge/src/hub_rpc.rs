@@ -6,10 +6,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dormouse_domain::auth::Identity;
+use dormouse_domain::command::Command;
 use dormouse_domain::id::{NotificationId, UserId};
-use dormouse_domain::inbox::{Entry, Receipt};
+use dormouse_domain::inbox::{Entry, EntryKind};
+use dormouse_domain::item::Receipt;
 use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::page::PageRequest;
+use dormouse_domain::preferences::Preferences;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::wishes::Wishes;
 use serde::de::DeserializeOwned;
@@ -34,6 +37,15 @@ const HUB_URL: &str = "https://object/";
 pub(crate) struct HubRequest {
     pub(crate) user: UserId,
     pub(crate) call: HubCall,
+    /// The token that the user's own call was made with: a hub whose user was erased refuses old ones.
+    #[serde(default)]
+    pub(crate) token: Option<TokenTime>,
+}
+
+/// When a token was issued, as far as it says so.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct TokenTime {
+    pub(crate) issued_at: Option<Timestamp>,
 }
 
 /// What a hub can be asked.
@@ -64,9 +76,22 @@ pub(crate) enum HubCall {
     /// The user's room may hold more than the hub knows.
     CatchUp,
     /// A page of the inbox.
-    List(PageRequest),
+    List {
+        page: PageRequest,
+        if_none_match: Option<String>,
+    },
     /// The counts.
-    Counts,
+    Counts { if_none_match: Option<String> },
+    /// The user does something with the inbox: answers the change, or a problem.
+    Command(Command),
+    /// What the user does not want to hear of.
+    Preferences,
+    /// What the user does not want to hear of from now on.
+    SetPreferences(Preferences),
+    /// End every connection.
+    Disconnect,
+    /// A page of all there is about the user, above this place.
+    Export { above: Option<u64> },
     /// Who is connected.
     Presence,
     /// What the tests look at.
@@ -95,6 +120,8 @@ pub(crate) enum Greeting {
 pub(crate) enum NudgeReply {
     /// The entry is in the inbox, now or since earlier.
     Applied(Receipt),
+    /// The user has muted its category.
+    Suppressed,
     /// The entry was in the inbox and is not any more.
     Gone,
 }
@@ -123,18 +150,33 @@ impl From<EntryRecord> for Entry {
     fn from(record: EntryRecord) -> Self {
         Self {
             n: record.n,
-            notification: Some(Notification {
+            kind: EntryKind::Push(Some(Box::new(Notification {
                 id: record.id,
                 created_at: record.created_at,
                 content: record.content,
-            }),
+            }))),
         }
     }
 }
 
 impl HubRequest {
     pub(crate) const fn new(user: UserId, call: HubCall) -> Self {
-        Self { user, call }
+        Self {
+            user,
+            call,
+            token: None,
+        }
+    }
+
+    /// The call of a user themselves.
+    pub(crate) fn of_user(identity: Identity, call: HubCall) -> Self {
+        Self {
+            user: identity.user,
+            call,
+            token: Some(TokenTime {
+                issued_at: identity.issued_at,
+            }),
+        }
     }
 
     /// Calls the hub.

@@ -88,7 +88,8 @@ impl From<AuthError> for RefusalCode {
             | AuthError::Algorithm
             | AuthError::Signature
             | AuthError::NotYetValid
-            | AuthError::Claim(_) => Self::Invalid,
+            | AuthError::Claim(_)
+            | AuthError::Revoked => Self::Invalid,
         }
     }
 }

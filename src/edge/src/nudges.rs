@@ -1,6 +1,7 @@
 //! The queue `nudges`: hubs that could not be reached after a push was stored are told later.
 
 use dormouse_domain::id::UserId;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use worker::{Env, MessageBatch, MessageExt, QueueRetryOptionsBuilder, Result, console_error};
 
@@ -31,6 +32,20 @@ pub(crate) async fn enqueue(env: &Env, user: UserId) -> Result<()> {
             user: user.into(),
         })
         .await
+}
+
+/// Tells the hubs of these users that their logs have grown: at once, or by the queue, or failing that by
+/// the next they hear of anything.
+pub(crate) async fn catch_up(env: &Env, users: Vec<UserId>) {
+    join_all(users.into_iter().map(|user| async move {
+        let told = HubRequest::new(user.clone(), HubCall::CatchUp).send(env).await;
+        let Err(error) = told else { return };
+        console_error!("a hub could not be told of its log: {error}");
+        if let Err(error) = enqueue(env, user).await {
+            console_error!("the nudge could not be queued; the hub's next event brings the entry: {error}");
+        }
+    }))
+    .await;
 }
 
 /// Takes a batch; each message is acknowledged or comes again by itself.

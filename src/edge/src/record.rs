@@ -32,3 +32,23 @@ pub(crate) async fn settle(env: &Env, user: &UserId, owed: &[OwedDelivery]) -> R
     bindings::record(env)?.write_deliveries(user, owed).await?;
     reach(FailPoint::OutboxFlushed).await
 }
+
+/// Entries of a user's log that are erased at once.
+const ERASE_PAGE: u32 = 100;
+
+/// Removes a user from the record, up to and including entry `n` of their room.
+///
+/// # Errors
+/// When the record could not be written; what was removed by then stays removed.
+pub(crate) async fn erase(env: &Env, user: &UserId, n: u64) -> Result<()> {
+    let record = bindings::record(env)?;
+    loop {
+        let page = record.room_notifications(user, n, ERASE_PAGE).await?;
+        let Some((last, _)) = page.last() else {
+            return record.erase_room(user, n).await;
+        };
+        let ids: Vec<_> = page.iter().map(|(_, id)| *id).collect();
+        record.erase_deliveries(user, &ids).await?;
+        record.erase_room(user, *last).await?;
+    }
+}

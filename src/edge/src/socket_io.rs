@@ -39,7 +39,7 @@ pub(crate) async fn answer(
         return Ok(preflight(&config, origin.as_deref(), asked.as_deref())?);
     }
     let query = EngineQuery::parse(request.url()?.query_pairs());
-    let wishes = query.wishes(config.recovery);
+    let wishes = query.wishes(config.recovery, config.payload_case);
     #[cfg(feature = "conformance")]
     let wishes = crate::conformance::wishes(wishes, &request.path());
     let door = Door {

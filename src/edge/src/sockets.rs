@@ -4,19 +4,21 @@
 //! memory: while it lasts its poll keeps the hub awake, and a hub that loses it answers "unknown sid",
 //! upon which the client connects anew and recovers.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
+use dormouse_domain::case::PayloadCase;
 use dormouse_domain::delivery::Listeners;
 use dormouse_domain::event::ServerEvent;
 use dormouse_domain::heartbeat::Heartbeat;
+use dormouse_domain::inbox::{Emission, Listening};
 use dormouse_domain::polling::{Polling, Probe, Sent};
 use dormouse_domain::recovery::Offset;
 use dormouse_domain::session::{CloseReason, Joined, SESSION_VERSION, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::wishes::{Acknowledging, Binary, Recovery};
 use dormouse_protocol::engine::Frame;
-use dormouse_protocol::socket::{EventData, Json};
+use dormouse_protocol::socket::{EventData, Json, disconnect_frame};
 use futures_channel::oneshot;
 use serde::{Deserialize, Serialize};
 use worker::js_sys::{Date, Function, Reflect};
@@ -219,9 +221,16 @@ impl Connection {
 
     /// Sends an event to one joined namespace. `offset` is how far the client has come with it.
     pub(crate) fn emit_to(&self, joined: &Joined, event: &ServerEvent, offset: Offset) {
-        if let Some(encoded) = Encoded::new(event, offset) {
-            encoded.send(self, joined);
+        Encoded::new(event, offset).send(self, joined);
+    }
+
+    /// Takes leave of every namespace, which a stock client does not answer by coming back, and closes the
+    /// transport.
+    pub(crate) fn disconnect(&self) {
+        for joined in &self.session.namespaces {
+            self.send(&disconnect_frame(&joined.namespace.wire()));
         }
+        self.close(CloseReason::ForcedClose);
     }
 
     /// Closes the transport.
@@ -267,43 +276,61 @@ fn auto_response_at(state: &State, ws: &WebSocket) -> Option<Timestamp> {
     Some(crate::d1::from_number(date.get_time()))
 }
 
-/// An event encoded once, in the two forms there are.
-struct Encoded {
-    plain: EventData<'static>,
-    with_offset: EventData<'static>,
+/// An event, encoded at most once in each of the forms there are.
+struct Encoded<'e> {
+    event: &'e ServerEvent,
+    offset: Offset,
+    forms: [OnceCell<Option<EventData<'static>>>; 4],
 }
 
-impl Encoded {
-    fn new(event: &ServerEvent, offset: Offset) -> Option<Self> {
-        match event.encode() {
-            Ok(plain) => {
-                let with_offset = plain.clone().json_arg(&Json::string(&offset.encode()));
-                Some(Self { plain, with_offset })
-            }
-            Err(error) => {
-                console_error!("{} could not be encoded: {error}", event.name());
-                None
-            }
+impl<'e> Encoded<'e> {
+    fn new(event: &'e ServerEvent, offset: Offset) -> Self {
+        Self {
+            event,
+            offset,
+            forms: Default::default(),
         }
     }
 
-    fn send(&self, connection: &Connection, joined: &Joined) {
-        let data = match connection.session.recovery {
-            Recovery::On => &self.with_offset,
-            Recovery::Off => &self.plain,
+    fn form(&self, case: PayloadCase, recovery: Recovery) -> Option<&EventData<'static>> {
+        let [snake, snake_offset, camel, camel_offset] = &self.forms;
+        let form = match (case, recovery) {
+            (PayloadCase::Snake, Recovery::Off) => snake,
+            (PayloadCase::Snake, Recovery::On) => snake_offset,
+            (PayloadCase::Camel, Recovery::Off) => camel,
+            (PayloadCase::Camel, Recovery::On) => camel_offset,
         };
-        connection.send(&data.frame(&joined.namespace.wire(), None));
+        let encoded = form.get_or_init(|| match self.event.encode(case) {
+            Ok(data) => Some(match recovery {
+                Recovery::Off => data,
+                Recovery::On => data.json_arg(&Json::string(&self.offset.encode())),
+            }),
+            Err(error) => {
+                console_error!("{} could not be encoded: {error}", self.event.name());
+                None
+            }
+        });
+        encoded.as_ref()
+    }
+
+    fn send(&self, connection: &Connection, joined: &Joined) {
+        let session = &connection.session;
+        if let Some(data) = self.form(session.case, session.recovery) {
+            connection.send(&data.frame(&joined.namespace.wire(), None));
+        }
     }
 }
 
-/// Sends events to every joined namespace of these connections, each encoded once.
-pub(crate) fn broadcast(connections: &[Connection], events: &[ServerEvent], offset: Offset) {
-    for event in events {
-        let Some(encoded) = Encoded::new(event, offset) else {
-            continue;
-        };
+/// Sends events to every joined namespace of those of these connections they are for.
+pub(crate) fn broadcast(connections: &[Connection], emissions: &[Emission]) {
+    for emission in emissions {
+        let encoded = Encoded::new(&emission.event, emission.offset);
         for connection in connections {
-            for joined in &connection.session.namespaces {
+            let wanted = match emission.to {
+                Listening::All => true,
+                Listening::Acknowledging => connection.session.acknowledging == Acknowledging::Yes,
+            };
+            for joined in connection.session.namespaces.iter().filter(|_| wanted) {
                 encoded.send(connection, joined);
             }
         }

@@ -3,15 +3,22 @@
 //! Nothing is created before something is to be stored: a hub that is only asked about a stranger
 //! stays empty. SQL here is synchronous; what is written without waiting in between is one transaction,
 //! and [`Storage::apply`] makes that hold even when a statement fails.
+//!
+//! An item's key, its *place*, is its folder and its number in one: pages of a folder read the rows
+//! they return and no others. A push that is delivered and acknowledged writes eight rows: item, its
+//! two indexes, `hub` and `unsettled` when it comes; item, `unsettled` twice when it is settled.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-use dormouse_domain::delivery::{Delivery, DeliveryStatus};
+use dormouse_domain::change::Change;
+use dormouse_domain::delivery::{Delivery, DeliveryColumns, DeliveryStatus, Via};
 use dormouse_domain::id::{NotificationId, RecipientId, UserId};
-use dormouse_domain::inbox::{Head, Item, Receipt, Store};
+use dormouse_domain::inbox::{Affected, Debt, Erasure, Head, Store};
+use dormouse_domain::item::{Folder, Item, Receipt, Removal};
 use dormouse_domain::notification::Notification;
-use dormouse_domain::page::PageRequest;
+use dormouse_domain::page::Filter;
+use dormouse_domain::preferences::Preferences;
 use dormouse_domain::time::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -23,9 +30,13 @@ use worker::{Error, Result, SqlStorage, SqlStorageValue, State};
 use crate::d1::{OwedDelivery, from_number};
 use crate::instruments::{Unit, count};
 
+/// The second version. `place` is [`place`] of folder and `seq`; `moved_at` is when the item left the
+/// inbox. An item without a row in `unsettled` is settled, and the record knows: a row means that
+/// something is owed to the record, or that the clock will move the delivery on.
 const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS head (
-  version INTEGER PRIMARY KEY CHECK (version = 1),
+CREATE TABLE hub (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  version INTEGER NOT NULL,
   user_id TEXT NOT NULL,
   seq INTEGER NOT NULL,
   unread INTEGER NOT NULL,
@@ -33,31 +44,82 @@ CREATE TABLE IF NOT EXISTS head (
   cursor INTEGER NOT NULL,
   online_since INTEGER,
   last_seen_at INTEGER,
-  catch_up_at INTEGER
+  catch_up_at INTEGER,
+  seen_up_to INTEGER NOT NULL,
+  suppressed INTEGER NOT NULL,
+  expires_at INTEGER,
+  preferences TEXT NOT NULL,
+  erased_at INTEGER,
+  erasing INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS items (
-  seq INTEGER PRIMARY KEY,
+CREATE TABLE items (
+  place INTEGER PRIMARY KEY,
   recipient_id TEXT NOT NULL UNIQUE,
   notification_id TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   content TEXT NOT NULL,
   read_at INTEGER,
+  seen_at INTEGER,
+  moved_at INTEGER,
+  removal TEXT,
+  status TEXT NOT NULL,
   attempts INTEGER NOT NULL,
+  retries INTEGER NOT NULL,
+  due_at INTEGER,
   delivered_at INTEGER,
-  receipt_delivered INTEGER NOT NULL,
+  via TEXT,
+  expires_at INTEGER,
+  collapse_key TEXT,
+  receipt_status TEXT NOT NULL,
   receipt_online INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS outbox (
+CREATE INDEX items_by_read ON items ((read_at IS NULL), place) WHERE moved_at IS NULL;
+CREATE INDEX items_waiting ON items (place) WHERE status IN ('pending', 'failed') AND due_at IS NULL;
+CREATE INDEX items_expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX items_collapsing ON items (collapse_key) WHERE collapse_key IS NOT NULL;
+CREATE TABLE unsettled (
   recipient_id TEXT NOT NULL PRIMARY KEY,
-  revision INTEGER NOT NULL
+  revision INTEGER NOT NULL,
+  owed INTEGER NOT NULL,
+  due_at INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE log (
+  slot INTEGER PRIMARY KEY,
+  seq INTEGER NOT NULL,
+  change TEXT NOT NULL
+);
 ";
 
-const ITEM_COLUMNS: &str = "seq, recipient_id, notification_id, created_at, content, read_at, attempts, \
-                            delivered_at, receipt_delivered, receipt_online";
+/// From the first version, which knew of items that are delivered or not, and of nothing else.
+const FROM_VERSION_1: (&str, &str) = (
+    "ALTER TABLE items RENAME TO items_1",
+    "
+INSERT INTO hub SELECT 1, 2, user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at,
+  0, 0, NULL, '{\"muted\":[]}', NULL, 0 FROM head;
+INSERT INTO items SELECT seq, recipient_id, notification_id, created_at, content, read_at, read_at, NULL, NULL,
+  CASE WHEN delivered_at IS NULL THEN 'pending' ELSE 'delivered' END, attempts, 0, NULL, delivered_at,
+  CASE WHEN delivered_at IS NULL THEN NULL ELSE 'sent' END, NULL, NULL,
+  CASE WHEN receipt_delivered = 0 THEN 'pending' ELSE 'delivered' END, receipt_online FROM items_1;
+INSERT INTO unsettled SELECT recipient_id, revision, 1, NULL FROM outbox;
+DROP TABLE items_1; DROP TABLE outbox; DROP TABLE head;",
+);
 
-/// The largest number that survives the way through JavaScript.
-const MAX_SEQ: u64 = (1 << 53) - 1;
+const ITEM_COLUMNS: &str = "place, recipient_id, notification_id, created_at, content, read_at, seen_at, \
+                            moved_at, removal, status, attempts, retries, due_at, delivered_at, via, \
+                            expires_at, collapse_key, receipt_status, receipt_online";
+
+/// The same without what it says, for rules that do not look at it.
+const BARE_ITEM_COLUMNS: &str = "place, recipient_id, notification_id, created_at, \
+                                 '{\"title\":\"\",\"content\":\"\",\"priority\":\"normal\"}' AS content, \
+                                 read_at, seen_at, moved_at, removal, status, attempts, retries, due_at, \
+                                 delivered_at, via, expires_at, collapse_key, receipt_status, receipt_online";
+
+/// The places of a folder: numbers stay far below this, and four times this survives the way through
+/// JavaScript.
+const FOLDER_SIZE: u64 = 1 << 50;
+
+/// How many changes the log holds. Those missed by more than `MAX_REPLAYED` are not asked for.
+const LOG_SLOTS: u64 = 128;
 
 /// The hub's database.
 #[derive(Clone)]
@@ -87,119 +149,286 @@ impl Storage {
 
     /// The inbox as a whole; `None` before anything happened to it.
     pub(crate) fn head(&self) -> Result<Option<Head>> {
-        if !self.exists()? {
-            return Ok(None);
-        }
         let rows: Vec<HeadRow> = self.rows(
-            "SELECT user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at FROM head",
+            "SELECT user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at, seen_up_to,
+               suppressed, expires_at, preferences, erased_at, erasing FROM hub",
             vec![],
         )?;
         rows.into_iter().next().map(HeadRow::into_head).transpose()
     }
 
-    /// An item by the user's record of it.
+    /// An item by the user's record of it, wherever it is kept.
     pub(crate) fn item(&self, recipient_id: RecipientId) -> Result<Option<Item>> {
-        if !self.exists()? {
-            return Ok(None);
-        }
-        let rows: Vec<ItemRow> = self.rows(
+        let items = self.items(
             &format!("SELECT {ITEM_COLUMNS} FROM items WHERE recipient_id = ?1"),
             vec![recipient_id.to_string().into()],
         )?;
-        rows.into_iter().next().map(ItemRow::into_item).transpose()
+        Ok(items.into_iter().next())
     }
 
-    /// Items newest first. One more than `limit` is read, so that the caller sees whether more follow.
-    pub(crate) fn page(&self, page: PageRequest) -> Result<Vec<Item>> {
-        if !self.exists()? {
-            return Ok(Vec::new());
-        }
-        let before = page.before.unwrap_or(MAX_SEQ).min(MAX_SEQ);
-        let limit = page.limit.saturating_add(1);
-        let rows: Vec<ItemRow> = self.rows(
-            &format!("SELECT {ITEM_COLUMNS} FROM items WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2"),
+    /// Those of the named items that there are, without what they say.
+    pub(crate) fn bare_items(&self, ids: &[RecipientId]) -> Result<Vec<Item>> {
+        self.items(
+            &format!(
+                "SELECT {BARE_ITEM_COLUMNS} FROM items
+                 WHERE recipient_id IN (SELECT value FROM json_each(?1))"
+            ),
+            vec![serde_json::to_string(ids)?.into()],
+        )
+    }
+
+    /// Items of a list below `before`, newest first, at most `limit`.
+    pub(crate) fn page(&self, filter: Filter, before: Option<u64>, limit: usize) -> Result<Vec<Item>> {
+        let (folder, condition) = match filter {
+            Filter::All => (Folder::Inbox, ""),
+            Filter::Unread => (Folder::Inbox, "(read_at IS NULL) = 1 AND moved_at IS NULL AND"),
+            Filter::Read => (Folder::Inbox, "(read_at IS NULL) = 0 AND moved_at IS NULL AND"),
+            Filter::Archived => (Folder::Archived(Timestamp::default()), ""),
+        };
+        let before = before.unwrap_or(FOLDER_SIZE).min(FOLDER_SIZE);
+        self.items(
+            &format!(
+                "SELECT {ITEM_COLUMNS} FROM items
+                 WHERE {condition} place >= ?1 AND place < ?2 ORDER BY place DESC LIMIT ?3"
+            ),
             vec![
-                integer(before)?,
-                integer(u64::try_from(limit).unwrap_or(MAX_SEQ))?,
+                integer(place(folder, 0))?,
+                integer(place(folder, 0).saturating_add(before))?,
+                integer(u64::try_from(limit).unwrap_or(u64::from(u32::MAX)))?,
+            ],
+        )
+    }
+
+    /// Items of every folder above this place, in the order of places, at most `limit`: all there is, for
+    /// an export.
+    pub(crate) fn everything(&self, above: Option<u64>, limit: usize) -> Result<Vec<(u64, Item)>> {
+        let rows: Vec<ItemRow> = self.rows(
+            &format!("SELECT {ITEM_COLUMNS} FROM items WHERE place > ?1 ORDER BY place LIMIT ?2"),
+            vec![
+                integer(above.unwrap_or(0).min(FOLDER_SIZE.saturating_mul(4)))?,
+                integer(u64::try_from(limit).unwrap_or(u64::from(u32::MAX)))?,
             ],
         )?;
-        rows.into_iter().map(ItemRow::into_item).collect()
+        rows.into_iter()
+            .map(|row| Ok((unsigned(row.place), row.into_item()?)))
+            .collect()
     }
 
-    /// Items numbered above `seq`, oldest first, at most `limit`.
+    /// What a user can list of the items numbered above `seq`, oldest first, at most `limit`.
     pub(crate) fn items_after(&self, seq: u64, limit: u64) -> Result<Vec<Item>> {
-        if !self.exists()? {
-            return Ok(Vec::new());
+        let mut items = Vec::new();
+        for folder in [Folder::Inbox, Folder::Archived(Timestamp::default())] {
+            items.extend(self.items(
+                &format!(
+                    "SELECT {ITEM_COLUMNS} FROM items WHERE place > ?1 AND place < ?2 ORDER BY place LIMIT ?3"
+                ),
+                vec![
+                    integer(place(folder, seq.min(FOLDER_SIZE)))?,
+                    integer(place(folder, FOLDER_SIZE))?,
+                    integer(limit)?,
+                ],
+            )?);
         }
-        let rows: Vec<ItemRow> = self.rows(
-            &format!("SELECT {ITEM_COLUMNS} FROM items WHERE seq > ?1 ORDER BY seq LIMIT ?2"),
-            vec![integer(seq.min(MAX_SEQ))?, integer(limit)?],
-        )?;
-        rows.into_iter().map(ItemRow::into_item).collect()
+        items.sort_by_key(|item| item.seq);
+        Ok(items)
     }
 
-    /// How many items are numbered above `seq`; counted up to `limit`.
-    pub(crate) fn count_after(&self, seq: u64, limit: u64) -> Result<u64> {
+    /// The logged changes numbered above `seq`, in order.
+    pub(crate) fn changes_after(&self, seq: u64) -> Result<Vec<Change>> {
         #[derive(Deserialize)]
         struct Row {
-            counted: f64,
-        }
-        if !self.exists()? {
-            return Ok(0);
+            change: String,
         }
         let rows: Vec<Row> = self.rows(
-            "SELECT COUNT(*) AS counted FROM (SELECT 1 FROM items WHERE seq > ?1 LIMIT ?2)",
-            vec![integer(seq.min(MAX_SEQ))?, integer(limit)?],
+            "SELECT change FROM log WHERE seq > ?1 ORDER BY seq",
+            vec![integer(seq.min(FOLDER_SIZE))?],
         )?;
-        Ok(rows.first().map_or(0, |row| unsigned(row.counted)))
+        rows.iter()
+            .map(|row| Ok(serde_json::from_str(&row.change)?))
+            .collect()
+    }
+
+    /// Items that wait for a socket, newest first, at most `limit`.
+    pub(crate) fn waiting(&self, limit: usize) -> Result<Vec<Item>> {
+        self.items(
+            &format!(
+                "SELECT {ITEM_COLUMNS} FROM items WHERE status IN ('pending', 'failed') AND due_at IS NULL
+                 ORDER BY place DESC LIMIT ?1"
+            ),
+            vec![integer(u64::try_from(limit).unwrap_or(u64::from(u32::MAX)))?],
+        )
+    }
+
+    /// Items whose delivery the clock moves on by `now`, at most `limit`.
+    pub(crate) fn due(&self, now: Timestamp, limit: u64) -> Result<Vec<Item>> {
+        // Sorted here: an ORDER BY would lead through all items instead of the few that are unsettled.
+        let mut items = self.items(
+            &format!(
+                "SELECT {ITEM_COLUMNS} FROM items WHERE recipient_id IN
+                   (SELECT recipient_id FROM unsettled WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2)"
+            ),
+            vec![integer(now.as_ms())?, integer(limit)?],
+        )?;
+        items.sort_by_key(|item| item.seq);
+        Ok(items)
+    }
+
+    /// When the clock moves the next delivery on.
+    pub(crate) fn next_due(&self) -> Result<Option<Timestamp>> {
+        self.moment("SELECT MIN(due_at) AS at FROM unsettled", vec![])
+    }
+
+    /// Items whose time is over by `now`, at most `limit`.
+    pub(crate) fn expired(&self, now: Timestamp, limit: u64) -> Result<Vec<Item>> {
+        self.items(
+            &format!(
+                "SELECT {ITEM_COLUMNS} FROM items WHERE expires_at IS NOT NULL AND expires_at <= ?1
+                 ORDER BY expires_at LIMIT ?2"
+            ),
+            vec![integer(now.as_ms())?, integer(limit)?],
+        )
+    }
+
+    /// When the next item after `now` expires.
+    pub(crate) fn next_expiry(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.moment(
+            "SELECT MIN(expires_at) AS at FROM items WHERE expires_at IS NOT NULL AND expires_at > ?1",
+            vec![integer(now.as_ms())?],
+        )
+    }
+
+    /// Unread items in the inbox with this `collapse_key`.
+    pub(crate) fn collapsing(&self, key: &str) -> Result<Vec<Item>> {
+        let items = self.items(
+            &format!("SELECT {ITEM_COLUMNS} FROM items WHERE collapse_key IS NOT NULL AND collapse_key = ?1"),
+            vec![key.into()],
+        )?;
+        Ok(items.into_iter().filter(Item::is_unread).collect())
+    }
+
+    /// The oldest items of each folder, without what they say: at most `limit` each.
+    pub(crate) fn oldest(&self, limit: u64) -> Result<Vec<Item>> {
+        let mut items = Vec::new();
+        for folder in [
+            Folder::Inbox,
+            Folder::Archived(Timestamp::default()),
+            Folder::Removed(Removal::Deleted, Timestamp::default()),
+            Folder::Suppressed,
+        ] {
+            items.extend(self.items(
+                &format!(
+                    "SELECT {BARE_ITEM_COLUMNS} FROM items WHERE place >= ?1 AND place < ?2
+                     ORDER BY place LIMIT ?3"
+                ),
+                vec![
+                    integer(place(folder, 0))?,
+                    integer(place(folder, FOLDER_SIZE))?,
+                    integer(limit)?,
+                ],
+            )?);
+        }
+        Ok(items)
+    }
+
+    /// How much of the inbox up to and including `seq` is unread, and how much of that unseen.
+    pub(crate) fn unread_up_to(&self, seq: u64) -> Result<Affected> {
+        #[derive(Deserialize)]
+        struct Row {
+            unread: f64,
+            unseen: Option<f64>,
+        }
+        let rows: Vec<Row> = self.rows(
+            "SELECT COUNT(*) AS unread, SUM(seen_at IS NULL) AS unseen FROM items
+             WHERE (read_at IS NULL) = 1 AND moved_at IS NULL AND place <= ?1",
+            vec![integer(seq.min(FOLDER_SIZE))?],
+        )?;
+        Ok(rows.first().map_or_else(Affected::default, |row| Affected {
+            unread: unsigned(row.unread),
+            unseen: unsigned(row.unseen.unwrap_or_default()),
+        }))
+    }
+
+    /// How much of the inbox above one item, up to and including another, is unseen.
+    pub(crate) fn unseen_between(&self, above: u64, up_to: u64) -> Result<u64> {
+        #[derive(Deserialize)]
+        struct Row {
+            unseen: f64,
+        }
+        let rows: Vec<Row> = self.rows(
+            "SELECT COUNT(*) AS unseen FROM items
+             WHERE place > ?1 AND place <= ?2 AND seen_at IS NULL AND moved_at IS NULL",
+            vec![integer(above.min(FOLDER_SIZE))?, integer(up_to.min(FOLDER_SIZE))?],
+        )?;
+        Ok(rows.first().map_or(0, |row| unsigned(row.unseen)))
     }
 
     /// What is owed to the record, at most `limit`.
     pub(crate) fn outbox(&self, limit: i64) -> Result<Outbox> {
         #[derive(Deserialize)]
         struct Row {
-            recipient_id: String,
             revision: f64,
-            notification_id: String,
-            attempts: f64,
-            delivered_at: Option<f64>,
+            #[serde(flatten)]
+            item: ItemRow,
         }
         let mut outbox = Outbox {
             owed: Vec::new(),
             revisions: Vec::new(),
         };
-        if !self.exists()? {
-            return Ok(outbox);
-        }
         // CROSS JOIN fixes the order: from the few that are owed to their items, never through all items.
+        let columns = BARE_ITEM_COLUMNS
+            .replace("recipient_id", "i.recipient_id AS recipient_id")
+            .replace("due_at", "i.due_at AS due_at");
         let rows: Vec<Row> = self.rows(
-            "SELECT o.recipient_id, o.revision, i.notification_id, i.attempts, i.delivered_at
-             FROM outbox o CROSS JOIN items i ON i.recipient_id = o.recipient_id LIMIT ?1",
+            &format!(
+                "SELECT revision, {columns}
+                 FROM unsettled u CROSS JOIN items i ON i.recipient_id = u.recipient_id
+                 WHERE u.owed = 1 LIMIT ?1"
+            ),
             vec![limit.into()],
         )?;
         for row in rows {
-            outbox.owed.push(OwedDelivery {
-                notification_id: NotificationId::parse(&row.notification_id).map_err(corrupt)?,
-                delivery: delivery(row.attempts, row.delivered_at),
-            });
-            outbox.revisions.push((
-                RecipientId::parse(&row.recipient_id).map_err(corrupt)?,
-                row.revision,
-            ));
+            let item = row.item.into_item()?;
+            outbox.revisions.push((item.recipient_id, row.revision));
+            outbox.owed.push(OwedDelivery::of(&item));
         }
         Ok(outbox)
     }
 
     /// Strikes off what was written to the record, unless it has changed since it was read.
     pub(crate) fn strike_off(&self, outbox: &Outbox) -> Result<()> {
+        const WRITTEN: &str = "EXISTS (
+           SELECT 1 FROM json_each(?1) AS s
+           WHERE s.value ->> 0 = unsettled.recipient_id AND s.value ->> 1 = unsettled.revision)";
         let rows = serde_json::to_string(&outbox.revisions)?;
         self.rows::<Nothing>(
-            "DELETE FROM outbox WHERE EXISTS (
-               SELECT 1 FROM json_each(?1) AS s
-               WHERE s.value ->> 0 = outbox.recipient_id AND s.value ->> 1 = outbox.revision)",
+            &format!("DELETE FROM unsettled WHERE due_at IS NULL AND {WRITTEN}"),
+            vec![rows.clone().into()],
+        )?;
+        self.rows::<Nothing>(
+            &format!("UPDATE unsettled SET owed = 0 WHERE due_at IS NOT NULL AND owed = 1 AND {WRITTEN}"),
             vec![rows.into()],
         )
         .map(|_| ())
+    }
+
+    /// Takes these items away without a trace.
+    pub(crate) fn purge(&self, ids: &[RecipientId]) -> Result<()> {
+        let ids = serde_json::to_string(ids)?;
+        for table in ["unsettled", "items"] {
+            self.rows::<Nothing>(
+                &format!("DELETE FROM {table} WHERE recipient_id IN (SELECT value FROM json_each(?1))"),
+                vec![ids.as_str().into()],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing but `head`.
+    pub(crate) fn wipe(&self, head: Head) -> Result<()> {
+        for table in ["unsettled", "items", "log", "hub"] {
+            self.rows::<Nothing>(&format!("DELETE FROM {table}"), vec![])?;
+        }
+        self.apply(vec![Store::Head(head)])
     }
 
     /// Writes all of `stores` or nothing.
@@ -208,8 +437,17 @@ impl Storage {
             return Ok(());
         }
         let storage = self.clone();
+        let written = self.transaction(move || storage.write(&stores));
+        if written.is_err() {
+            // The tables may have been made in what was rolled back.
+            self.found.set(false);
+        }
+        written
+    }
+
+    fn transaction(&self, write: impl FnOnce() -> Result<()> + 'static) -> Result<()> {
         let write = Closure::once_into_js(move || -> std::result::Result<(), JsValue> {
-            storage.write(&stores).map_err(JsValue::from)
+            write().map_err(JsValue::from)
         });
         // `transactionSync` has no binding in the `worker` crate.
         let transaction: Function = Reflect::get(self.raw.as_raw(), &"transactionSync".into())?.dyn_into()?;
@@ -224,9 +462,11 @@ impl Storage {
         for store in stores {
             match store {
                 Store::Head(head) => self.write_head(head),
-                Store::Insert(item) => self.insert(item),
-                Store::Delivery(recipient_id, delivery) => self.write_delivery(*recipient_id, *delivery),
-                Store::Owe(recipient_id) => self.owe(*recipient_id),
+                Store::Insert(item, debt) => self.insert(item, *debt),
+                Store::State(item, debt) => self.write_state(item, *debt),
+                Store::Log(change) => self.log(change),
+                Store::ReadAll { up_to, at } => self.read_all(*up_to, *at),
+                Store::Seen { above, up_to, at } => self.see(*above, *up_to, *at),
             }?;
         }
         Ok(())
@@ -234,12 +474,15 @@ impl Storage {
 
     fn write_head(&self, head: &Head) -> Result<()> {
         self.rows::<Nothing>(
-            "INSERT INTO head (version, user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at)
-             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (version) DO UPDATE SET
+            "INSERT INTO hub (id, version, user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at,
+               seen_up_to, suppressed, expires_at, preferences, erased_at, erasing)
+             VALUES (1, 2, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+             ON CONFLICT (id) DO UPDATE SET
                seq = excluded.seq, unread = excluded.unread, unseen = excluded.unseen, cursor = excluded.cursor,
                online_since = excluded.online_since, last_seen_at = excluded.last_seen_at,
-               catch_up_at = excluded.catch_up_at",
+               catch_up_at = excluded.catch_up_at, seen_up_to = excluded.seen_up_to,
+               suppressed = excluded.suppressed, expires_at = excluded.expires_at,
+               preferences = excluded.preferences, erased_at = excluded.erased_at, erasing = excluded.erasing",
             vec![
                 head.user.as_str().into(),
                 integer(head.seq)?,
@@ -249,62 +492,213 @@ impl Storage {
                 instant(head.online_since)?,
                 instant(head.last_seen_at)?,
                 instant(head.catch_up_at)?,
+                integer(head.seen_up_to)?,
+                integer(head.suppressed)?,
+                instant(head.expires_at)?,
+                serde_json::to_string(&head.preferences)?.into(),
+                instant(head.erasure.map(Erasure::at))?,
+                i64::from(matches!(head.erasure, Some(Erasure::Running(_)))).into(),
             ],
         )
         .map(|_| ())
     }
 
-    fn insert(&self, item: &Item) -> Result<()> {
+    fn insert(&self, item: &Item, debt: Debt) -> Result<()> {
         let notification = &item.notification;
+        let [read_at, seen_at, moved_at, removal] = state(item)?;
+        let [status, attempts, retries, due_at, delivered_at, via] = delivery(item.delivery)?;
         self.rows::<Nothing>(
-            &format!("INSERT INTO items ({ITEM_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"),
+            &format!(
+                "INSERT INTO items ({ITEM_COLUMNS}) VALUES
+                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"
+            ),
             vec![
-                integer(item.seq)?,
+                integer(place(item.folder, item.seq))?,
                 item.recipient_id.to_string().into(),
                 notification.id.to_string().into(),
                 integer(notification.created_at.as_ms())?,
                 serde_json::to_string(&notification.content)?.into(),
-                instant(item.read_at)?,
-                integer(u64::from(item.delivery.attempts()))?,
-                instant(item.delivery.delivered_at())?,
-                i64::from(item.receipt.delivery_status == DeliveryStatus::Delivered).into(),
+                read_at,
+                seen_at,
+                moved_at,
+                removal,
+                status,
+                attempts,
+                retries,
+                due_at,
+                delivered_at,
+                via,
+                instant(notification.content.expires_at)?,
+                text(notification.content.collapse_key.as_deref()),
+                item.receipt.delivery_status.name().into(),
                 i64::from(item.receipt.online).into(),
             ],
-        )
-        .map(|_| ())
+        )?;
+        self.keep_track(item, debt)
     }
 
-    fn write_delivery(&self, recipient_id: RecipientId, delivery: Delivery) -> Result<()> {
+    fn write_state(&self, item: &Item, debt: Debt) -> Result<()> {
+        let [read_at, seen_at, moved_at, removal] = state(item)?;
+        let [status, attempts, retries, due_at, delivered_at, via] = delivery(item.delivery)?;
         self.rows::<Nothing>(
-            "UPDATE items SET attempts = ?2, delivered_at = ?3 WHERE recipient_id = ?1",
+            "UPDATE items SET place = ?2, read_at = ?3, seen_at = ?4, moved_at = ?5, removal = ?6, status = ?7,
+               attempts = ?8, retries = ?9, due_at = ?10, delivered_at = ?11, via = ?12
+             WHERE recipient_id = ?1",
             vec![
-                recipient_id.to_string().into(),
-                integer(u64::from(delivery.attempts()))?,
-                instant(delivery.delivered_at())?,
+                item.recipient_id.to_string().into(),
+                integer(place(item.folder, item.seq))?,
+                read_at,
+                seen_at,
+                moved_at,
+                removal,
+                status,
+                attempts,
+                retries,
+                due_at,
+                delivered_at,
+                via,
+            ],
+        )?;
+        if !item.is_listed() {
+            self.rows::<Nothing>(
+                "UPDATE items SET content = ?2, expires_at = NULL, collapse_key = NULL WHERE recipient_id = ?1",
+                vec![
+                    item.recipient_id.to_string().into(),
+                    serde_json::to_string(&item.notification.content)?.into(),
+                ],
+            )?;
+        }
+        self.keep_track(item, debt)
+    }
+
+    /// Notes what is owed to the record and when the clock moves the delivery on.
+    fn keep_track(&self, item: &Item, debt: Debt) -> Result<()> {
+        let due_at = item.delivery.wakes_at();
+        if debt == Debt::None && due_at.is_none() {
+            return Ok(());
+        }
+        self.rows::<Nothing>(
+            "INSERT INTO unsettled (recipient_id, revision, owed, due_at) VALUES (?1, 1, ?2, ?3)
+             ON CONFLICT (recipient_id) DO UPDATE SET
+               revision = revision + 1, owed = MAX(owed, excluded.owed), due_at = excluded.due_at",
+            vec![
+                item.recipient_id.to_string().into(),
+                i64::from(debt == Debt::Owed).into(),
+                instant(due_at)?,
             ],
         )
         .map(|_| ())
     }
 
-    fn owe(&self, recipient_id: RecipientId) -> Result<()> {
+    fn log(&self, change: &Change) -> Result<()> {
+        let seq = change.seq();
         self.rows::<Nothing>(
-            "INSERT INTO outbox (recipient_id, revision) VALUES (?1, 1)
-             ON CONFLICT (recipient_id) DO UPDATE SET revision = revision + 1",
-            vec![recipient_id.to_string().into()],
+            "INSERT INTO log (slot, seq, change) VALUES (?1, ?2, ?3)
+             ON CONFLICT (slot) DO UPDATE SET seq = excluded.seq, change = excluded.change",
+            vec![
+                integer(seq.checked_rem(LOG_SLOTS).unwrap_or_default())?,
+                integer(seq)?,
+                serde_json::to_string(change)?.into(),
+            ],
         )
         .map(|_| ())
     }
 
+    /// [`Delivery::confirmed`] for all of them at once: a thousand items are not loaded for it.
+    fn read_all(&self, up_to: u64, at: Timestamp) -> Result<()> {
+        const UNREAD: &str = "(read_at IS NULL) = 1 AND moved_at IS NULL AND place <= ?1";
+        const CONFIRMABLE: &str = "status IN ('pending', 'failed', 'permanent_failure')";
+        let up_to = integer(up_to.min(FOLDER_SIZE))?;
+        self.owe_all(UNREAD, vec![up_to.clone()])?;
+        self.rows::<Nothing>(
+            &format!(
+                "UPDATE items SET read_at = ?2, seen_at = COALESCE(seen_at, ?2),
+                   delivered_at = CASE WHEN {CONFIRMABLE} THEN ?2 ELSE delivered_at END,
+                   via = CASE WHEN {CONFIRMABLE} THEN 'read' ELSE via END,
+                   retries = 0, due_at = NULL,
+                   status = CASE WHEN {CONFIRMABLE} THEN 'delivered' ELSE status END
+                 WHERE {UNREAD}"
+            ),
+            vec![up_to, integer(at.as_ms())?],
+        )
+        .map(|_| ())
+    }
+
+    fn see(&self, above: u64, up_to: u64, at: Timestamp) -> Result<()> {
+        const UNSEEN: &str = "place > ?1 AND place <= ?2 AND seen_at IS NULL AND moved_at IS NULL";
+        let bounds = vec![integer(above.min(FOLDER_SIZE))?, integer(up_to.min(FOLDER_SIZE))?];
+        self.rows::<Nothing>(
+            &format!(
+                "INSERT INTO unsettled (recipient_id, revision, owed, due_at)
+                 SELECT recipient_id, 1, 1, due_at FROM items WHERE {UNSEEN}
+                 ON CONFLICT (recipient_id) DO UPDATE SET revision = revision + 1, owed = 1"
+            ),
+            bounds.clone(),
+        )?;
+        let mut bound = bounds;
+        bound.push(integer(at.as_ms())?);
+        self.rows::<Nothing>(&format!("UPDATE items SET seen_at = ?3 WHERE {UNSEEN}"), bound)
+            .map(|_| ())
+    }
+
+    /// Owes the record all items of `condition`, whose deliveries are settled by what happens to them.
+    fn owe_all(&self, condition: &str, bound: Vec<SqlStorageValue>) -> Result<()> {
+        self.rows::<Nothing>(
+            &format!(
+                "INSERT INTO unsettled (recipient_id, revision, owed, due_at)
+                 SELECT recipient_id, 1, 1, NULL FROM items WHERE {condition}
+                 ON CONFLICT (recipient_id) DO UPDATE SET revision = revision + 1, owed = 1, due_at = NULL"
+            ),
+            bound,
+        )
+        .map(|_| ())
+    }
+
+    /// Whether there are tables. Those of an earlier version are brought up to date.
     fn exists(&self) -> Result<bool> {
+        #[derive(Deserialize)]
+        struct Row {
+            name: String,
+        }
         if !self.found.get() {
-            let tables: Vec<Nothing> =
-                self.rows("SELECT name FROM sqlite_master WHERE name = 'head'", vec![])?;
+            let cursor = self.sql.exec(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('hub', 'head')",
+                None,
+            )?;
+            let tables: Vec<Row> = cursor.to_array()?;
+            if tables.iter().any(|table| table.name == "head") {
+                let storage = self.clone();
+                self.transaction(move || {
+                    storage.sql.exec(FROM_VERSION_1.0, None)?;
+                    storage.sql.exec(SCHEMA, None)?;
+                    storage.sql.exec(FROM_VERSION_1.1, None)?;
+                    Ok(())
+                })?;
+            }
             self.found.set(!tables.is_empty());
         }
         Ok(self.found.get())
     }
 
+    fn items(&self, sql: &str, bound: Vec<SqlStorageValue>) -> Result<Vec<Item>> {
+        let rows: Vec<ItemRow> = self.rows(sql, bound)?;
+        rows.into_iter().map(ItemRow::into_item).collect()
+    }
+
+    fn moment(&self, sql: &str, bound: Vec<SqlStorageValue>) -> Result<Option<Timestamp>> {
+        #[derive(Deserialize)]
+        struct Row {
+            at: Option<f64>,
+        }
+        let rows: Vec<Row> = self.rows(sql, bound)?;
+        Ok(rows.first().and_then(|row| row.at).map(from_number))
+    }
+
+    /// The rows of a statement; none while there are no tables.
     fn rows<T: DeserializeOwned>(&self, sql: &str, bound: Vec<SqlStorageValue>) -> Result<Vec<T>> {
+        if !self.exists()? {
+            return Ok(Vec::new());
+        }
         let cursor = self.sql.exec(sql, bound)?;
         let rows = cursor.to_array()?;
         count(Unit::ObjectRowsRead, cursor.rows_read());
@@ -329,6 +723,45 @@ impl Storage {
 #[derive(Deserialize)]
 struct Nothing {}
 
+/// An item's key: its number within the places of its folder.
+const fn place(folder: Folder, seq: u64) -> u64 {
+    let folder: u64 = match folder {
+        Folder::Inbox => 0,
+        Folder::Archived(_) => 1,
+        Folder::Removed(..) => 2,
+        Folder::Suppressed => 3,
+    };
+    folder.saturating_mul(FOLDER_SIZE).saturating_add(seq)
+}
+
+fn state(item: &Item) -> Result<[SqlStorageValue; 4]> {
+    let (moved_at, removal) = match item.folder {
+        Folder::Inbox => (None, None),
+        Folder::Archived(at) => (Some(at), None),
+        Folder::Removed(removal, at) => (Some(at), Some(removal.name())),
+        Folder::Suppressed => (Some(item.notification.created_at), None),
+    };
+    Ok([
+        instant(item.read_at)?,
+        instant(item.seen_at)?,
+        instant(moved_at)?,
+        text(removal),
+    ])
+}
+
+fn delivery(delivery: Delivery) -> Result<[SqlStorageValue; 6]> {
+    let columns = delivery.columns();
+    let (delivered_at, via) = columns.delivered.unzip();
+    Ok([
+        columns.status.name().into(),
+        integer(u64::from(columns.attempts))?,
+        integer(u64::from(columns.retries))?,
+        instant(columns.due_at)?,
+        instant(delivered_at)?,
+        text(via.map(Via::name)),
+    ])
+}
+
 #[derive(Deserialize)]
 struct HeadRow {
     user_id: String,
@@ -339,10 +772,21 @@ struct HeadRow {
     online_since: Option<f64>,
     last_seen_at: Option<f64>,
     catch_up_at: Option<f64>,
+    seen_up_to: f64,
+    suppressed: f64,
+    expires_at: Option<f64>,
+    preferences: String,
+    erased_at: Option<f64>,
+    erasing: f64,
 }
 
 impl HeadRow {
     fn into_head(self) -> Result<Head> {
+        let erasure = if self.erasing == 0.0 {
+            Erasure::Done
+        } else {
+            Erasure::Running
+        };
         Ok(Head {
             user: UserId::parse(&self.user_id).map_err(corrupt)?,
             seq: unsigned(self.seq),
@@ -352,28 +796,72 @@ impl HeadRow {
             online_since: self.online_since.map(from_number),
             last_seen_at: self.last_seen_at.map(from_number),
             catch_up_at: self.catch_up_at.map(from_number),
+            seen_up_to: unsigned(self.seen_up_to),
+            suppressed: unsigned(self.suppressed),
+            expires_at: self.expires_at.map(from_number),
+            preferences: serde_json::from_str::<Preferences>(&self.preferences)?,
+            erasure: self.erased_at.map(from_number).map(erasure),
         })
     }
 }
 
 #[derive(Deserialize)]
 struct ItemRow {
-    seq: f64,
+    place: f64,
     recipient_id: String,
     notification_id: String,
     created_at: f64,
     content: String,
     read_at: Option<f64>,
+    seen_at: Option<f64>,
+    moved_at: Option<f64>,
+    removal: Option<String>,
+    status: String,
     attempts: f64,
+    retries: f64,
+    due_at: Option<f64>,
     delivered_at: Option<f64>,
-    receipt_delivered: f64,
+    via: Option<String>,
+    receipt_status: String,
     receipt_online: f64,
 }
 
 impl ItemRow {
     fn into_item(self) -> Result<Item> {
         let recipient_id = RecipientId::parse(&self.recipient_id).map_err(corrupt)?;
-        let seq = unsigned(self.seq);
+        let place = unsigned(self.place);
+        let seq = place.checked_rem(FOLDER_SIZE).unwrap_or_default();
+        let moved_at = self.moved_at.map(from_number);
+        let removal = match &self.removal {
+            Some(name) => Some(named(&Removal::ALL, Removal::name, name)?),
+            None => None,
+        };
+        let folder = match (
+            place.checked_div(FOLDER_SIZE).unwrap_or_default(),
+            moved_at,
+            removal,
+        ) {
+            (0, None, None) => Folder::Inbox,
+            (1, Some(at), None) => Folder::Archived(at),
+            (2, Some(at), Some(removal)) => Folder::Removed(removal, at),
+            (3, Some(_), None) => Folder::Suppressed,
+            _ => return Err(corrupt(format!("an item at {place} that belongs nowhere"))),
+        };
+        let via = match &self.via {
+            Some(name) => Some(named(
+                &[Via::Sent, Via::Ack, Via::Http, Via::Read],
+                Via::name,
+                name,
+            )?),
+            None => None,
+        };
+        let columns = DeliveryColumns {
+            status: named(&DeliveryStatus::ALL, DeliveryStatus::name, &self.status)?,
+            attempts: small(self.attempts),
+            retries: small(self.retries),
+            due_at: self.due_at.map(from_number),
+            delivered: self.delivered_at.map(from_number).zip(via),
+        };
         Ok(Item {
             seq,
             recipient_id,
@@ -382,29 +870,36 @@ impl ItemRow {
                 created_at: from_number(self.created_at),
                 content: serde_json::from_str(&self.content)?,
             },
+            folder,
             read_at: self.read_at.map(from_number),
-            delivery: delivery(self.attempts, self.delivered_at),
+            seen_at: self.seen_at.map(from_number),
+            delivery: columns
+                .into_delivery()
+                .ok_or_else(|| corrupt(format!("no delivery is like {columns:?}")))?,
             receipt: Receipt {
                 recipient_id,
                 seq,
-                delivery_status: if self.receipt_delivered == 0.0 {
-                    DeliveryStatus::Pending
-                } else {
-                    DeliveryStatus::Delivered
-                },
+                delivery_status: named(&DeliveryStatus::ALL, DeliveryStatus::name, &self.receipt_status)?,
                 online: self.receipt_online != 0.0,
             },
         })
     }
 }
 
-fn delivery(attempts: f64, delivered_at: Option<f64>) -> Delivery {
-    let attempts = u32::try_from(unsigned(attempts)).unwrap_or(u32::MAX);
-    Delivery::from_columns(attempts, delivered_at.map(from_number))
+/// The value of this name.
+fn named<T: Copy>(all: &[T], name_of: impl Fn(T) -> &'static str, name: &str) -> Result<T> {
+    all.iter()
+        .copied()
+        .find(|value| name_of(*value) == name)
+        .ok_or_else(|| corrupt(format!("nothing is called {name:?}")))
 }
 
 fn unsigned(value: f64) -> u64 {
     from_number(value).as_ms()
+}
+
+fn small(value: f64) -> u32 {
+    u32::try_from(unsigned(value)).unwrap_or(u32::MAX)
 }
 
 fn integer(value: u64) -> Result<SqlStorageValue> {
@@ -414,6 +909,10 @@ fn integer(value: u64) -> Result<SqlStorageValue> {
 
 fn instant(at: Option<Timestamp>) -> Result<SqlStorageValue> {
     at.map_or(Ok(SqlStorageValue::Null), |at| integer(at.as_ms()))
+}
+
+fn text(text: Option<&str>) -> SqlStorageValue {
+    text.map_or(SqlStorageValue::Null, SqlStorageValue::from)
 }
 
 fn corrupt(error: impl std::fmt::Display) -> Error {

@@ -2,30 +2,27 @@
 
 pub(crate) mod me;
 pub(crate) mod notifications;
+pub(crate) mod openapi;
 pub(crate) mod presence;
+pub(crate) mod users;
 
-use dormouse_domain::auth::Identity;
-use dormouse_domain::config::Config;
-use dormouse_domain::service_key::{Scope, ServiceKey};
-use worker::Request;
+use dormouse_domain::id::UserId;
+use dormouse_domain::problem::Problem;
+use worker::Url;
 
-use crate::http::{Refusal, header};
-use crate::identity;
-
-/// The service key a request carries, when it may do `scope`.
-fn authorize_service<'c>(
-    request: &Request,
-    config: &'c Config,
-    scope: Scope,
-) -> Result<&'c ServiceKey, Refusal> {
-    let authorization = header(request.headers(), "authorization")?;
-    let key = config.service_keys.authorize(authorization.as_deref(), scope);
-    key.map_err(|error| Refusal::Problem(error.into()))
+/// A query parameter's value, the first of the name.
+fn query(url: &Url, name: &str) -> Option<String> {
+    url.query_pairs()
+        .find(|(found, _)| found == name)
+        .map(|(_, value)| value.into_owned())
 }
 
-/// The user a request is from: a bearer token, or the cookie from an allowed origin.
-fn authorize_user(request: &Request, config: &Config) -> Result<Identity, Refusal> {
-    identity::of_request(request, config, None)?.map_err(|error| Refusal::Problem(error.into()))
+/// The user that a path names.
+fn user_id(segment: &str) -> Result<UserId, Problem> {
+    percent_decoded(segment)
+        .ok_or_else(|| "expected percent-encoded UTF-8".to_owned())
+        .and_then(|text| UserId::parse(&text).map_err(|error| error.to_string()))
+        .map_err(|reason| Problem::parameter("id", reason))
 }
 
 /// A path segment as the client meant it; `None` when it is not percent-encoded UTF-8.

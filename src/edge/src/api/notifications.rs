@@ -4,27 +4,23 @@
 use dormouse_domain::config::MAX_PAYLOAD_BYTES;
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::idempotency::{IdempotencyKey, fingerprint};
-use dormouse_domain::inbox::Receipt;
+use dormouse_domain::item::Receipt;
 use dormouse_domain::notification::Notification;
 use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::push::{Mistake, Push, Recipient};
-use dormouse_domain::service_key::Scope;
 use dormouse_domain::time::{Timestamp, iso};
 use futures_util::future::join_all;
 use serde::Serialize;
 use worker::{Env, Request, Response, console_error};
 
-use super::authorize_service;
 use crate::d1::{Claim, Commit};
 use crate::http::{Refusal, header, json, json_body};
 use crate::hub_rpc::{EntryRecord, HubCall, HubRequest, NudgeReply};
 use crate::instruments::{FailPoint, reach};
-use crate::{bindings, clock, entropy, nudges, settings};
+use crate::{bindings, clock, entropy, nudges};
 
-/// Takes a push.
-pub(crate) async fn push(mut request: Request, env: &Env) -> Result<Response, Refusal> {
-    let config = settings::load(env)?;
-    let credential = authorize_service(&request, &config, Scope::PushUser)?.id.clone();
+/// Takes a push that the service key `credential` makes.
+pub(crate) async fn push(mut request: Request, env: &Env, credential: &str) -> Result<Response, Refusal> {
     let key = header(request.headers(), "idempotency-key")?
         .map(|text| IdempotencyKey::parse(&text))
         .transpose()
@@ -70,12 +66,37 @@ pub(crate) async fn push(mut request: Request, env: &Env) -> Result<Response, Re
     answer(&winner, results, replayed)
 }
 
+/// `DELETE /v1/notifications/{id}`: takes it back.
+pub(crate) async fn retract(env: &Env, id: NotificationId) -> Result<Response, Refusal> {
+    let users = bindings::record(env)?
+        .retract(id, clock::now())
+        .await?
+        .ok_or_else(|| Problem::new(Code::NotFound))?;
+    nudges::catch_up(env, users).await;
+    Ok(Response::empty()?.with_status(204))
+}
+
+/// `POST /v1/notifications/{id}/retry`: another round for deliveries that failed for good.
+pub(crate) async fn retry(env: &Env, id: NotificationId) -> Result<Response, Refusal> {
+    #[derive(Serialize)]
+    struct Requeued {
+        requeued: usize,
+    }
+    let users = bindings::record(env)?
+        .retry(id)
+        .await?
+        .ok_or_else(|| Problem::new(Code::NotFound))?;
+    let requeued = users.len();
+    nudges::catch_up(env, users).await;
+    Ok(json(202, &Requeued { requeued })?)
+}
+
 /// Brings an entry to its user's hub. The push is stored by now: a hub that can't be reached gets the
 /// nudge by the queue, and failing that by its own cursor when it next hears of anything.
 async fn nudge(env: &Env, user: UserId, call: HubCall) -> Option<Receipt> {
     let error = match HubRequest::new(user.clone(), call).send_for(env).await {
         Ok(NudgeReply::Applied(receipt)) => return Some(receipt),
-        Ok(NudgeReply::Gone) => return None,
+        Ok(NudgeReply::Gone | NudgeReply::Suppressed) => return None,
         Err(error) => error,
     };
     console_error!("a hub could not be reached after a push was stored: {error}");

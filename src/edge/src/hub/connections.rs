@@ -2,17 +2,19 @@
 
 use std::rc::Rc;
 
+use dormouse_domain::auth::AuthError;
 use dormouse_domain::config::Timing;
 use dormouse_domain::engine_request::EngineError;
 use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEvent};
-use dormouse_domain::id::{RecipientId, UserId};
-use dormouse_domain::inbox::{self, HasMore, Store};
+use dormouse_domain::id::UserId;
+use dormouse_domain::inbox::{self, Emission, HasMore, Listening, MAX_BATCH, Outcome, Store};
+use dormouse_domain::item::Item;
 use dormouse_domain::namespace::Namespace;
-use dormouse_domain::page::{MAX_LIMIT, PageRequest};
+use dormouse_domain::page::Filter;
 use dormouse_domain::polling::{MAX_PACKETS, Phase, Poll, Probe, UPGRADE_TIMEOUT_MS, Upgradable};
 use dormouse_domain::presence::{Presence, Sighting, reconcile};
 use dormouse_domain::recovery::{CatchUp, MAX_REPLAYED, Offset, Resume};
-use dormouse_domain::session::{CloseReason, Joined, Output, Session};
+use dormouse_domain::session::{CloseReason, Joined, Output, Session, refusal_frame};
 use dormouse_protocol::socket::{AckData, Decoder};
 use dormouse_protocol::{engine, payload};
 use worker::{Error, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair, console_error};
@@ -20,7 +22,7 @@ use worker::{Error, Response, Result, WebSocket, WebSocketIncomingMessage, WebSo
 use super::Hub;
 use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall, SECOND_UPGRADE};
-use crate::sockets::{Connection, PollingTransport, Socket, broadcast, close, listeners};
+use crate::sockets::{Connection, PollingTransport, Socket, broadcast, close};
 use crate::{clock, engine_http, entropy, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
@@ -454,7 +456,11 @@ impl Hub {
                 }
                 Output::Emit(event) => {
                     let offset = Offset(self.head(&user)?.seq);
-                    broadcast(std::slice::from_ref(&connection), &[event], offset);
+                    let to = Listening::All;
+                    broadcast(
+                        std::slice::from_ref(&connection),
+                        &[Emission { event, offset, to }],
+                    );
                 }
                 Output::Left(_) => self.sight(&user, Sighting::Closed)?,
                 Output::Event {
@@ -464,7 +470,8 @@ impl Hub {
                 } => {
                     let done = self.on_event(&connection, namespace, event)?;
                     if let Some(ack_id) = ack_id {
-                        let ack = AckData::new().arg(&done).map_err(encode)?;
+                        let done = done.encode(connection.session.case).map_err(encode)?;
+                        let ack = AckData::new().json_arg(&done);
                         connection.send(&ack.frame(&namespace.wire(), ack_id));
                     }
                 }
@@ -478,7 +485,10 @@ impl Hub {
         match rest {
             Rest::Nothing => return Ok(()),
             Rest::Finish => {}
-            Rest::CatchUp => self.catch_up_again(user).await?,
+            Rest::CatchUp => {
+                self.catch_up_again(user).await?;
+                self.prune(user)?;
+            }
         }
         self.arm().await?;
         self.drain().await;
@@ -488,20 +498,26 @@ impl Hub {
     /// Lets a client into a namespace and sends what it missed.
     fn connect(&self, connection: &mut Connection, namespace: Namespace, resume: Resume) -> Result<()> {
         let config = self.config()?;
-        let now = clock::now();
         let user = connection.session.identity.user.clone();
+        if !self
+            .head(&user)?
+            .accepts_token(connection.session.identity.issued_at)
+        {
+            connection.send(&refusal_frame(&namespace.wire(), AuthError::Revoked));
+            return Ok(());
+        }
+        self.tick(&user)?;
+        let now = clock::now();
         let head = self.head(&user)?;
-        let missed = match resume.from() {
-            Some(from) => self.storage.count_after(from.0, MAX_REPLAYED.saturating_add(1))?,
-            None => 0,
-        };
-        let (kept, catch_up) = resume.decide(&head, missed);
+        let (kept, catch_up) = resume.decide(&head);
         if let Some(pid) = &kept {
             self.take_over(&connection.session.sid, namespace, &pid.sid)?;
         }
+        let waiting = self.storage.waiting(MAX_BATCH.saturating_add(1))?;
         let position = match catch_up {
-            CatchUp::Nothing => Offset(head.seq),
             CatchUp::Replay(from) | CatchUp::Batch(from) => from,
+            CatchUp::Nothing if waiting.len() > config.batch_threshold => Offset(head.seq),
+            CatchUp::Nothing => first_new(&waiting).unwrap_or(Offset(head.seq)),
         };
         let rules = config.rules();
         let (answer, joined) =
@@ -520,7 +536,7 @@ impl Hub {
         if cfg!(not(feature = "conformance")) {
             connection.emit_to(&joined, &authenticated, position);
         }
-        self.send_missed(connection, &joined, catch_up)
+        self.send_missed(connection, &joined, catch_up, waiting, position)
     }
 
     /// A client that comes back may find its old connection still open, not yet known to be dead.
@@ -539,45 +555,47 @@ impl Hub {
         Ok(())
     }
 
-    fn send_missed(&self, connection: &Connection, joined: &Joined, catch_up: CatchUp) -> Result<()> {
-        let config = self.config()?;
-        let now = clock::now();
+    /// Sends a client what it missed, and what `waiting`, newest first, has waited for a socket.
+    fn send_missed(
+        &self,
+        connection: &Connection,
+        joined: &Joined,
+        catch_up: CatchUp,
+        mut waiting: Vec<Item>,
+        position: Offset,
+    ) -> Result<()> {
         let head = self.head(&connection.session.identity.user)?;
-        let listener = listeners(std::slice::from_ref(connection));
-        let (stores, events) = match catch_up {
-            CatchUp::Nothing => return Ok(()),
-            CatchUp::Replay(from) => {
-                let items = self.storage.items_after(from.0, MAX_REPLAYED)?;
-                inbox::replay(&head, items, config.ack_mode, listener, now)
-            }
-            CatchUp::Batch(from) => {
-                let mut items = self.storage.page(PageRequest {
-                    before: None,
-                    limit: MAX_LIMIT,
-                })?;
-                items.retain(|item| item.seq > from.0);
-                let has_more = if items.len() > MAX_LIMIT {
-                    HasMore::Yes
-                } else {
-                    HasMore::No
-                };
-                items.truncate(MAX_LIMIT);
-                inbox::batch(&head, items, has_more, config.ack_mode, listener, now)
-            }
-        };
-        self.storage.apply(stores)?;
-        for event in &events {
-            // Each item brings the client as far as itself, whatever else it still misses.
-            let offset = match event {
-                ServerEvent::NotificationNew { item, .. } => Offset(item.seq),
-                ServerEvent::Authenticated { .. }
-                | ServerEvent::NotificationBatch { .. }
-                | ServerEvent::UnreadCount(_)
-                | ServerEvent::Pong
-                | ServerEvent::AuthError { .. }
-                | ServerEvent::Error(_) => Offset(head.seq),
-            };
-            connection.emit_to(joined, event, offset);
+        let threshold = self.config()?.batch_threshold;
+        let outcome = self.around(std::slice::from_ref(connection), |around| {
+            Ok(match catch_up {
+                CatchUp::Nothing if waiting.is_empty() => Outcome::default(),
+                CatchUp::Nothing if waiting.len() > threshold => {
+                    inbox::batch(&head, waiting, HasMore::No, around)
+                }
+                CatchUp::Nothing => {
+                    waiting.reverse();
+                    inbox::replay(&head, position, waiting, Vec::new(), around)
+                }
+                CatchUp::Replay(from) => {
+                    waiting.retain(|item| item.seq <= from.0);
+                    waiting.truncate(threshold);
+                    waiting.reverse();
+                    waiting.extend(self.storage.items_after(from.0, MAX_REPLAYED)?);
+                    let changes = self.storage.changes_after(from.0)?;
+                    inbox::replay(&head, position, waiting, changes, around)
+                }
+                CatchUp::Batch(from) => {
+                    let mut items = self
+                        .storage
+                        .page(Filter::All, None, MAX_BATCH.saturating_add(1))?;
+                    items.retain(|item| item.seq > from.0);
+                    inbox::batch(&head, items, HasMore::No, around)
+                }
+            })
+        })?;
+        self.store(outcome.stores)?;
+        for Emission { event, offset, .. } in &outcome.emissions {
+            connection.emit_to(joined, event, *offset);
         }
         Ok(())
     }
@@ -591,16 +609,25 @@ impl Hub {
     ) -> Result<Acknowledgement> {
         let user = &connection.session.identity.user;
         let done = event.and_then(|event| match event {
-            ClientEvent::Ping => Ok((Acknowledgement::done(), Some(ServerEvent::Pong))),
-            ClientEvent::Join(room) if room == *user => Ok((Acknowledgement::done(), None)),
+            ClientEvent::Ping => Ok((Acknowledgement::Done, Some(ServerEvent::Pong))),
+            ClientEvent::Join(room) if room == *user => Ok((Acknowledgement::Done, None)),
             ClientEvent::Join(_) => Err(EventError::Forbidden),
-            ClientEvent::Acknowledge(ids) => self
-                .acknowledge(&ids)
-                .map(|known| (Acknowledgement::acknowledged(known), None)),
+            ClientEvent::Acknowledge(ids) => match self.acknowledge(user, &ids).map_err(server_error)? {
+                0 => Err(EventError::NotFound),
+                known => Ok((Acknowledgement::Acknowledged(known), None)),
+            },
+            ClientEvent::Command(command) => {
+                let change = self.command(user, command).map_err(server_error)?;
+                let change = change.ok_or(EventError::NotFound)?;
+                Ok((Acknowledgement::Changed(change), None))
+            }
         });
         let (acknowledgement, event) = match done {
             Ok(done) => done,
-            Err(error) => (Acknowledgement::from(&error), Some(ServerEvent::Error(error))),
+            Err(error) => (
+                Acknowledgement::Refused(error.clone()),
+                Some(ServerEvent::Error(error)),
+            ),
         };
         let joined = connection
             .session
@@ -613,24 +640,17 @@ impl Hub {
         Ok(acknowledgement)
     }
 
-    fn acknowledge(&self, ids: &[RecipientId]) -> std::result::Result<usize, EventError> {
-        let now = clock::now();
-        let mut stores = Vec::new();
-        let mut known: usize = 0;
-        for id in ids {
-            if let Some(item) = self.storage.item(*id).map_err(server_error)? {
-                known = known.saturating_add(1);
-                stores.extend(inbox::confirm(*id, item.delivery, now));
-            }
-        }
-        if known == 0 {
-            return Err(EventError::NotFound);
-        }
-        self.storage.apply(stores).map_err(server_error)?;
-        Ok(known)
-    }
-
     // ---- leaving ----
+
+    /// Ends every connection; gives how many there were.
+    pub(super) fn disconnect(&self) -> Result<usize> {
+        let connections = self.connections()?;
+        for connection in &connections {
+            connection.disconnect();
+            self.forget(&connection.session)?;
+        }
+        Ok(connections.len())
+    }
 
     fn close(&self, connection: &Connection, reason: CloseReason) -> Result<()> {
         connection.close(reason);
@@ -707,6 +727,13 @@ impl Hub {
         let head = self.storage.head()?;
         json(200, &Presence::of(user, head.as_ref(), &sessions, clock::now()))
     }
+}
+
+/// How far a client has come that is yet to be sent the first of `waiting`, newest first, that nobody was
+/// sent.
+fn first_new(waiting: &[Item]) -> Option<Offset> {
+    let first = waiting.iter().rev().find(|item| item.delivery.attempts() == 0)?;
+    Some(Offset(first.seq.saturating_sub(1)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

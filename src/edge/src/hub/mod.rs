@@ -16,12 +16,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use dormouse_domain::alarm::{self, Debt};
+use dormouse_domain::alarm::{self, Needs};
 use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{Entry, Head};
 use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::Decoder;
+use serde::Serialize;
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
     DurableObject, Env, Error, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
@@ -29,7 +30,7 @@ use worker::{
 };
 
 use crate::http::json;
-use crate::hub_rpc::{HubCall, HubRequest};
+use crate::hub_rpc::{HubCall, HubRequest, TokenTime};
 use crate::instruments::{Unit, count};
 use crate::sockets::PollingTransport;
 use crate::storage::Storage;
@@ -65,6 +66,19 @@ struct Memory {
     /// Entries that came before those they follow.
     held: BTreeMap<u64, Entry>,
     alarm: Alarm,
+    due: Due,
+    /// When retention was last looked after.
+    pruned_at: Option<Timestamp>,
+}
+
+/// What is known of when the clock moves the next delivery on.
+#[derive(Clone, Copy, Default)]
+enum Due {
+    /// It has to be looked up.
+    #[default]
+    Unknown,
+    /// Not before this time, or not at all.
+    Known(Option<Timestamp>),
 }
 
 /// What is known of the object's alarm.
@@ -97,7 +111,12 @@ impl DurableObject for UserHub {
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
-        let HubRequest { user, call } = HubRequest::receive(&mut request).await?;
+        let HubRequest { user, call, token } = HubRequest::receive(&mut request).await?;
+        if let Some(TokenTime { issued_at }) = token
+            && !self.hub.head(&user)?.accepts_token(issued_at)
+        {
+            return Ok(Response::empty()?.with_status(401));
+        }
         self.hub.answer(&user, call).await
     }
 
@@ -134,6 +153,11 @@ impl DurableObject for UserHub {
     }
 }
 
+#[derive(Serialize)]
+struct Disconnected {
+    disconnected: usize,
+}
+
 impl Hub {
     async fn answer(self: &Rc<Self>, user: &UserId, call: HubCall) -> Result<Response> {
         match call {
@@ -154,11 +178,17 @@ impl Hub {
                 self.finish();
                 Response::empty()
             }
-            HubCall::List(page) => self.list(page),
-            HubCall::Counts => {
-                let head = self.storage.head()?;
-                json(200, &head.as_ref().map(Head::counts).unwrap_or_default())
+            HubCall::List { page, if_none_match } => self.list(user, &page, if_none_match.as_deref()),
+            HubCall::Counts { if_none_match } => self.counts(user, if_none_match.as_deref()),
+            HubCall::Command(command) => self.command_over_http(user, command),
+            HubCall::Preferences => self.preferences(user),
+            HubCall::SetPreferences(preferences) => self.set_preferences(user, preferences),
+            HubCall::Disconnect => {
+                let disconnected = self.disconnect()?;
+                self.finish();
+                json(200, &Disconnected { disconnected })
             }
+            HubCall::Export { above } => self.export(user, above),
             HubCall::Presence => self.presence(user),
             #[cfg(feature = "instruments")]
             HubCall::Info => self.info().await,
@@ -168,10 +198,11 @@ impl Hub {
     async fn on_alarm(self: &Rc<Self>) -> Result<()> {
         self.memory.borrow_mut().alarm = Alarm::Known(None);
         self.beat()?;
-        if let Some(head) = self.storage.head()?
-            && head.catch_up_at.is_some_and(|at| at <= clock::now())
-        {
-            self.catch_up_again(&head.user).await?;
+        if let Some(head) = self.storage.head()? {
+            self.tick(&head.user)?;
+            if head.catch_up_at.is_some_and(|at| at <= clock::now()) {
+                self.catch_up_again(&head.user).await?;
+            }
         }
         self.drain().await;
         self.arm().await
@@ -196,15 +227,21 @@ impl Hub {
             Alarm::Known(set) => set,
             Alarm::Unknown => self.storage.alarm().await?,
         };
-        let config = self.config()?;
-        let sessions = self.sessions()?;
-        let head = self.storage.head()?;
-        let debt = if self.storage.outbox(1)?.owed.is_empty() {
-            Debt::None
-        } else {
-            Debt::Some
+        let due = self.memory.borrow().due;
+        let delivery_at = match due {
+            Due::Known(at) => at,
+            Due::Unknown => self.storage.next_due()?,
         };
-        let to_set = alarm::to_set(set, &sessions, head.as_ref(), debt, &config.rules(), clock::now());
+        self.memory.borrow_mut().due = Due::Known(delivery_at);
+        let config = self.config()?;
+        let head = self.storage.head()?;
+        let needs = Needs {
+            sessions: &self.sessions()?,
+            head: head.as_ref(),
+            delivery_at,
+            debt: self.debt(head.as_ref())?,
+        };
+        let to_set = alarm::to_set(set, &needs, &config.rules(), clock::now());
         if let Some(at) = to_set {
             self.storage.set_alarm(at).await?;
         }

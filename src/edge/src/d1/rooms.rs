@@ -1,0 +1,318 @@
+//! Users' rooms in the record: their logs, what became of what was pushed to them, and their end.
+
+use dormouse_domain::delivery::DeliveryStatus;
+use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::inbox::{Entry, EntryKind};
+use dormouse_domain::item::Item;
+use dormouse_domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::JsValue;
+use worker::Result;
+
+use super::{Database, corrupt, entries, number, stored, timestamp, user_room};
+
+/// What was taken back or over is not handed out again: the entry is there, its content is not.
+const READ_ROOM: &str = "
+SELECT a.n, a.kind, a.ref, n.id, n.created_at,
+  CASE WHEN a.kind = 'push' AND n.retracted_at IS NULL THEN n.content END AS content
+FROM audience a LEFT JOIN notifications n ON n.id = a.ref
+WHERE a.room = ?1 AND a.n > ?2 ORDER BY a.n LIMIT ?3";
+
+const WRITE_DELIVERIES: &str = "
+UPDATE deliveries SET status = o.value ->> 'status', attempts = o.value ->> 'attempts',
+  next_retry_at = o.value ->> 'next_retry_at', via = o.value ->> 'via', delivered_at = o.value ->> 'delivered_at',
+  seen_at = o.value ->> 'seen_at', read_at = o.value ->> 'read_at', archived_at = o.value ->> 'archived_at',
+  deleted_at = o.value ->> 'deleted_at'
+FROM json_each(?2) AS o
+WHERE deliveries.notification_id = o.value ->> 'notification_id' AND deliveries.user_id = ?1";
+
+/// Appends an entry to every room of a notification's audience, once.
+const APPEND_RETRACT: &str = "
+INSERT INTO audience (room, n, kind, ref)
+SELECT r.value ->> 0, (SELECT MAX(n) FROM audience WHERE room = r.value ->> 0) + 1, 'retract', ?1
+FROM notifications, json_each(notifications.audience) AS r
+WHERE notifications.id = ?1 AND notifications.retracted_at IS NULL";
+
+/// Another round for those whose delivery failed for good, at most this many at once.
+const RETRY_AT_ONCE: u32 = 1_000;
+
+const FAILED_FOR_GOOD: &str = "
+SELECT user_id FROM deliveries WHERE notification_id = ?1 AND status = 'permanent_failure'
+ORDER BY user_id LIMIT ?2";
+
+/// A user's state of a notification the record does not have yet.
+#[derive(Debug, Serialize)]
+pub(crate) struct OwedDelivery {
+    notification_id: NotificationId,
+    status: DeliveryStatus,
+    attempts: u32,
+    next_retry_at: Option<Timestamp>,
+    via: Option<&'static str>,
+    delivered_at: Option<Timestamp>,
+    seen_at: Option<Timestamp>,
+    read_at: Option<Timestamp>,
+    archived_at: Option<Timestamp>,
+    deleted_at: Option<Timestamp>,
+}
+
+impl OwedDelivery {
+    /// The state of `item`.
+    pub(crate) fn of(item: &Item) -> Self {
+        let (delivered_at, via) = item.delivery.columns().delivered.unzip();
+        Self {
+            notification_id: item.notification.id,
+            status: item.delivery.status(),
+            attempts: item.delivery.attempts(),
+            next_retry_at: item.delivery.next_retry_at(),
+            via: via.map(dormouse_domain::delivery::Via::name),
+            delivered_at,
+            seen_at: item.seen_at,
+            read_at: item.read_at,
+            archived_at: item.archived_at(),
+            deleted_at: item.deleted_at(),
+        }
+    }
+}
+
+impl Database {
+    /// Entries of a user's room after `cursor`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the record could not be read.
+    pub(crate) async fn read_room(&self, user: &UserId, cursor: u64, limit: u32) -> Result<Vec<Entry>> {
+        #[derive(Deserialize)]
+        struct Row {
+            n: u64,
+            kind: String,
+            #[serde(rename = "ref")]
+            reference: String,
+            id: Option<String>,
+            created_at: Option<f64>,
+            content: Option<String>,
+        }
+        let bound = [
+            JsValue::from(user_room(user)),
+            number(cursor),
+            JsValue::from(limit),
+        ];
+        let rows: Vec<Row> = self.one(READ_ROOM, &bound).await?.results()?;
+        rows.into_iter()
+            .map(|row| {
+                let kind = match row.kind.as_str() {
+                    "push" => EntryKind::Push(match (row.id, row.created_at, row.content) {
+                        (Some(id), Some(created_at), Some(content)) => {
+                            Some(Box::new(stored(&id, created_at, &content)?))
+                        }
+                        _ => None,
+                    }),
+                    "retract" => EntryKind::Retract(NotificationId::parse(&row.reference).map_err(corrupt)?),
+                    "retry" => EntryKind::Retry(NotificationId::parse(&row.reference).map_err(corrupt)?),
+                    "erase" => EntryKind::Erase(Timestamp::from_ms(row.reference.parse().map_err(corrupt)?)),
+                    unknown => return Err(corrupt(format!("an entry of the kind {unknown:?}"))),
+                };
+                Ok(Entry { n: row.n, kind })
+            })
+            .collect()
+    }
+
+    /// Writes what became of notifications for one user.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn write_deliveries(&self, user: &UserId, owed: &[OwedDelivery]) -> Result<()> {
+        let bound = [
+            JsValue::from(user.as_str()),
+            JsValue::from(serde_json::to_string(owed)?),
+        ];
+        self.one(WRITE_DELIVERIES, &bound).await.map(|_| ())
+    }
+
+    /// Takes a notification back; gives the users whose hubs are to hear of it, also when it was taken
+    /// back before. `None` when there is no such notification.
+    ///
+    /// # Errors
+    /// When the record could not be written; then nothing is.
+    pub(crate) async fn retract(&self, id: NotificationId, now: Timestamp) -> Result<Option<Vec<UserId>>> {
+        #[derive(Deserialize)]
+        struct Row {
+            audience: String,
+        }
+        let id = JsValue::from(id.to_string());
+        let results = self
+            .batch(vec![
+                self.statement(APPEND_RETRACT, std::slice::from_ref(&id))?,
+                self.statement(
+                    "UPDATE notifications SET retracted_at = ?2 WHERE id = ?1 AND retracted_at IS NULL",
+                    &[id.clone(), timestamp(now)],
+                )?,
+                self.statement("SELECT audience FROM notifications WHERE id = ?1", &[id])?,
+            ])
+            .await?;
+        let rows: Vec<Row> = match results.last() {
+            Some(result) => result.results()?,
+            None => Vec::new(),
+        };
+        let Some(row) = rows.into_iter().next() else {
+            return Ok(None);
+        };
+        Ok(Some(
+            entries(&row.audience)?
+                .into_iter()
+                .map(|(user, _)| user)
+                .collect(),
+        ))
+    }
+
+    /// Asks for another round of deliveries that failed for good; gives whose. `None` when there is no
+    /// such notification.
+    ///
+    /// # Errors
+    /// When the record could not be written; then nothing is.
+    pub(crate) async fn retry(&self, id: NotificationId) -> Result<Option<Vec<UserId>>> {
+        #[derive(Deserialize)]
+        struct Row {
+            user_id: String,
+        }
+        #[derive(Deserialize)]
+        struct Found {}
+        let bound = [JsValue::from(id.to_string()), JsValue::from(RETRY_AT_ONCE)];
+        let append = format!(
+            "INSERT INTO audience (room, n, kind, ref)
+             SELECT 'user:' || f.user_id,
+               COALESCE((SELECT MAX(n) FROM audience WHERE room = 'user:' || f.user_id), 0) + 1, 'retry', ?1
+             FROM ({FAILED_FOR_GOOD}) AS f"
+        );
+        let requeue = format!(
+            "UPDATE deliveries SET status = 'pending', next_retry_at = NULL
+             WHERE notification_id = ?1 AND user_id IN ({FAILED_FOR_GOOD})"
+        );
+        let results = self
+            .batch(vec![
+                self.statement(FAILED_FOR_GOOD, &bound)?,
+                self.statement(&append, &bound)?,
+                self.statement(&requeue, &bound)?,
+                self.statement(
+                    "SELECT id FROM notifications WHERE id = ?1",
+                    bound.get(..1).unwrap_or_default(),
+                )?,
+            ])
+            .await?;
+        let found: Vec<Found> = match results.last() {
+            Some(result) => result.results()?,
+            None => Vec::new(),
+        };
+        let rows: Vec<Row> = match results.first() {
+            Some(result) => result.results()?,
+            None => Vec::new(),
+        };
+        if found.is_empty() {
+            return Ok(None);
+        }
+        rows.into_iter()
+            .map(|row| UserId::parse(&row.user_id).map_err(corrupt))
+            .collect::<Result<_>>()
+            .map(Some)
+    }
+
+    /// Marks a user as erased: the last entry of their log that counts for what was before.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn mark_erased(&self, user: &UserId, now: Timestamp) -> Result<()> {
+        let bound = [
+            JsValue::from(user_room(user)),
+            JsValue::from(now.as_ms().to_string()),
+        ];
+        self.one(
+            "INSERT INTO audience (room, n, kind, ref)
+             SELECT ?1, COALESCE((SELECT MAX(n) FROM audience WHERE room = ?1), 0) + 1, 'erase', ?2",
+            &bound,
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// Removes what the record holds of these notifications for one user: the deliveries, the user's
+    /// name in the audience, and what was for nobody else altogether.
+    ///
+    /// # Errors
+    /// When the record could not be written; then nothing is.
+    pub(crate) async fn erase_deliveries(&self, user: &UserId, ids: &[NotificationId]) -> Result<()> {
+        let ids = JsValue::from(serde_json::to_string(ids)?);
+        let room = JsValue::from(user_room(user));
+        let named = "IN (SELECT value FROM json_each(?1))";
+        let orphans = format!("(SELECT id FROM notifications WHERE id {named} AND audience = '[]')");
+        let statements = [
+            (
+                format!("DELETE FROM deliveries WHERE notification_id {named} AND user_id = ?2"),
+                vec![ids.clone(), JsValue::from(user.as_str())],
+            ),
+            (
+                format!(
+                    "UPDATE notifications SET audience =
+                       (SELECT json_group_array(json(value)) FROM json_each(audience) WHERE value ->> 0 <> ?2)
+                     WHERE id {named}"
+                ),
+                vec![ids.clone(), room],
+            ),
+            (
+                format!("DELETE FROM idempotency WHERE notification_id IN {orphans}"),
+                vec![ids.clone()],
+            ),
+            (
+                format!("DELETE FROM notifications WHERE id {named} AND audience = '[]'"),
+                vec![ids],
+            ),
+        ];
+        let statements = statements
+            .iter()
+            .map(|(sql, bound)| self.statement(sql, bound))
+            .collect::<Result<_>>()?;
+        self.batch(statements).await.map(|_| ())
+    }
+
+    /// Removes what is left of a user whose deliveries are gone: their log up to and including entry
+    /// `n`. Its highest entry stays, since the next number is taken from it.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn erase_room(&self, user: &UserId, n: u64) -> Result<()> {
+        self.one(
+            "DELETE FROM audience
+             WHERE room = ?1 AND n <= ?2 AND n < (SELECT MAX(n) FROM audience WHERE room = ?1)",
+            &[JsValue::from(user_room(user)), number(n)],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// The oldest notifications pushed to a user's room, at most `limit` of them up to and including entry
+    /// `n`, with their entries.
+    ///
+    /// # Errors
+    /// When the record could not be read.
+    pub(crate) async fn room_notifications(
+        &self,
+        user: &UserId,
+        n: u64,
+        limit: u32,
+    ) -> Result<Vec<(u64, NotificationId)>> {
+        #[derive(Deserialize)]
+        struct Row {
+            n: u64,
+            #[serde(rename = "ref")]
+            reference: String,
+        }
+        let bound = [JsValue::from(user_room(user)), number(n), JsValue::from(limit)];
+        let rows: Vec<Row> = self
+            .one(
+                "SELECT n, ref FROM audience WHERE room = ?1 AND n <= ?2 AND kind = 'push' ORDER BY n LIMIT ?3",
+                &bound,
+            )
+            .await?
+            .results()?;
+        rows.into_iter()
+            .map(|row| Ok((row.n, NotificationId::parse(&row.reference).map_err(corrupt)?)))
+            .collect()
+    }
+}
