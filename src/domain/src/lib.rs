@@ -10,7 +10,7 @@
 //! 5. [`inbox`], [`delivery`], [`alarm`]: what it does to a user's inbox.
 //! 6. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`presence`]: the connections that hear of it.
 //! 7. `conformance`: what the official protocol suites expect, in a build of its own.
-//! 8. [`page`], [`problem`]: what callers over HTTP get.
+//! 8. [`operation`], [`page`], [`problem`]: what callers over HTTP ask for and get.
 
 pub mod time;
 
@@ -66,6 +66,8 @@ pub mod presence;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+
+pub mod operation;
 
 pub mod page;
 

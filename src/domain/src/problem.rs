@@ -20,6 +20,10 @@ pub enum Code {
     InvalidRequest,
     /// No recipient can be addressed.
     InvalidRecipient,
+    /// No type has this id.
+    UnknownType,
+    /// No template has this key, or not this version of it.
+    UnknownTemplate,
     /// The `Idempotency-Key` is not 1 to 255 visible ASCII characters.
     InvalidIdempotencyKey,
     /// The `Idempotency-Key` was used for another body.
@@ -55,6 +59,8 @@ impl Code {
             Self::UnknownField => (400, "unknown_field", "The body has unknown fields"),
             Self::InvalidRequest => (422, "invalid_request", "The request is not valid"),
             Self::InvalidRecipient => (422, "invalid_recipient", "Invalid recipient"),
+            Self::UnknownType => (422, "unknown_type", "There is no such type"),
+            Self::UnknownTemplate => (422, "unknown_template", "There is no such template"),
             Self::InvalidIdempotencyKey => {
                 (400, "invalid_idempotency_key", "The Idempotency-Key is not valid")
             }
@@ -171,7 +177,46 @@ impl From<ServiceKeyError> for Problem {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
+    use serde_json::Value;
+
     use super::*;
+
+    /// The code after `code`, in the order they are declared; `None` after the last.
+    fn next(code: Code) -> Option<Code> {
+        Some(match code {
+            Code::MalformedJson => Code::UnknownField,
+            Code::UnknownField => Code::InvalidRequest,
+            Code::InvalidRequest => Code::InvalidRecipient,
+            Code::InvalidRecipient => Code::UnknownType,
+            Code::UnknownType => Code::UnknownTemplate,
+            Code::UnknownTemplate => Code::InvalidIdempotencyKey,
+            Code::InvalidIdempotencyKey => Code::IdempotencyMismatch,
+            Code::IdempotencyMismatch => Code::InvalidParameter,
+            Code::InvalidParameter => Code::UnsupportedMediaType,
+            Code::UnsupportedMediaType => Code::PayloadTooLarge,
+            Code::PayloadTooLarge => Code::Unauthenticated,
+            Code::Unauthenticated => Code::InvalidCredential,
+            Code::InvalidCredential => Code::Forbidden,
+            Code::Forbidden => Code::NotFound,
+            Code::NotFound => Code::MethodNotAllowed,
+            Code::MethodNotAllowed => Code::Misconfigured,
+            Code::Misconfigured => Code::Unavailable,
+            Code::Unavailable => return None,
+        })
+    }
+
+    #[test]
+    fn every_code_is_documented_and_no_other() {
+        let document: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
+        let components = &document["components"];
+        let listed = components["schemas"]["ProblemCode"]["enum"].as_array().unwrap();
+        let mut documented: Vec<&str> = listed.iter().map(|code| code.as_str().unwrap()).collect();
+        let codes: Vec<Code> = std::iter::successors(Some(Code::MalformedJson), |code| next(*code)).collect();
+        let mut known: Vec<&str> = codes.iter().map(|code| code.parts().1).collect();
+        documented.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(documented, known);
+    }
 
     #[test]
     fn a_body_of_nothing_but_mistakes_has_the_first_hundred_named() {

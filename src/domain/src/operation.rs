@@ -1,0 +1,514 @@
+//! Every operation of the HTTP API: its method, path, name and who may call it (DESIGN 9).
+//!
+//! [`OPERATIONS`] is the one table: requests are parsed by it, and `docs/openapi.json` is checked
+//! against it in both directions. `/socket.io/` is not in it; that is [`crate::engine_request`].
+
+use crate::id::NotificationId;
+use crate::service_key::Scope;
+
+/// What a request asks for. A text parameter is the path's segment as it came, percent-encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// Is it up.
+    Health,
+    /// The description of all these operations.
+    OpenApi,
+    /// Push a notification.
+    Push,
+    /// Push several.
+    PushBatch,
+    /// What became of a notification.
+    Status(NotificationId),
+    /// What became of it for each recipient.
+    Recipients(NotificationId),
+    /// Begin again the deliveries that failed for good.
+    Retry(NotificationId),
+    /// Cancel or retract.
+    Retract(NotificationId),
+    /// Whether the user of this id is online.
+    PresenceOfUser(&'a str),
+    /// Store the template of this key.
+    PutTemplate(&'a str),
+    /// Read it.
+    Template(&'a str),
+    /// Delete it.
+    DeleteTemplate(&'a str),
+    /// Fill it in.
+    RenderTemplate(&'a str),
+    /// Store the type of this id.
+    PutType(&'a str),
+    /// Close the connections of the user of this id.
+    DisconnectUser(&'a str),
+    /// Everything there is about the user of this id.
+    ExportUser(&'a str),
+    /// Erase the user of this id.
+    EraseUser(&'a str),
+    /// The caller's inbox.
+    List,
+    /// Its counts.
+    Counts,
+    /// Mark an item as read.
+    Read(NotificationId),
+    /// Mark an item as not read.
+    Unread(NotificationId),
+    /// Archive an item.
+    Archive(NotificationId),
+    /// Take an item out of the archive.
+    Unarchive(NotificationId),
+    /// Delete an item.
+    DeleteItem(NotificationId),
+    /// Mark everything as read.
+    ReadAll,
+    /// Mark items as seen.
+    Seen,
+    /// What the caller does not want.
+    Preferences,
+    /// Change it.
+    PutPreferences,
+}
+
+/// Who may call an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Public,
+    /// A service key with this scope.
+    Service(Scope),
+    /// A user, for themselves.
+    User,
+}
+
+/// One row of [`OPERATIONS`].
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint {
+    /// The HTTP method, in capitals.
+    pub method: &'static str,
+    /// The path, with parameters in braces.
+    pub path: &'static str,
+    /// The `operationId` in `docs/openapi.json`.
+    pub id: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// The operation, of the path's parameters in order; `None` when one of them names nothing.
+    operation: for<'a> fn(&[&'a str]) -> Option<Operation<'a>>,
+}
+
+/// An operation together with its row.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// What is asked for.
+    pub operation: Operation<'a>,
+    /// Its row in [`OPERATIONS`].
+    pub endpoint: &'static Endpoint,
+}
+
+/// Why a request asks for nothing there is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// There is no such path.
+    #[error("there is no such resource")]
+    NotFound,
+    /// The path has other methods: these, for the header `Allow`.
+    #[error("the resource takes {}", .0.join(", "))]
+    MethodNotAllowed(Vec<&'static str>),
+}
+
+impl<'a> Operation<'a> {
+    /// The operation of a request, with its row. `segments` is the path split at its slashes, without the first.
+    ///
+    /// ```
+    /// # use dormouse_domain::operation::{Operation, RouteError};
+    /// assert_eq!(Operation::parse("GET", &["healthz"])?.operation, Operation::Health);
+    /// let refused = Operation::parse("PUT", &["v1", "notifications"]).map(|route| route.operation);
+    /// assert_eq!(refused, Err(RouteError::MethodNotAllowed(vec!["POST"])));
+    /// # Ok::<(), RouteError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`RouteError`].
+    pub fn parse(method: &str, segments: &[&'a str]) -> Result<Route<'a>, RouteError> {
+        let mut allowed = Vec::new();
+        for endpoint in OPERATIONS {
+            let Some(operation) = endpoint.matches(segments) else {
+                continue;
+            };
+            if endpoint.method == method {
+                return Ok(Route { operation, endpoint });
+            }
+            allowed.push(endpoint.method);
+        }
+        if allowed.is_empty() {
+            Err(RouteError::NotFound)
+        } else {
+            Err(RouteError::MethodNotAllowed(allowed))
+        }
+    }
+}
+
+impl Endpoint {
+    /// The operation, when its path is this one.
+    fn matches<'a>(&self, segments: &[&'a str]) -> Option<Operation<'a>> {
+        let expected = self.path.split('/').skip(1);
+        if expected.clone().count() != segments.len() {
+            return None;
+        }
+        let mut parameters = Vec::new();
+        for (expected, segment) in expected.zip(segments) {
+            if expected.starts_with('{') {
+                parameters.push(*segment);
+            } else if expected != *segment {
+                return None;
+            }
+        }
+        (self.operation)(&parameters)
+    }
+}
+
+fn text<'a>(parameters: &[&'a str]) -> Option<&'a str> {
+    parameters.first().copied()
+}
+
+fn notification(parameters: &[&str]) -> Option<NotificationId> {
+    NotificationId::parse(text(parameters)?).ok()
+}
+
+/// All of them.
+pub const OPERATIONS: &[Endpoint] = &[
+    Endpoint {
+        method: "GET",
+        path: "/healthz",
+        id: "getHealth",
+        access: Access::Public,
+        operation: |_| Some(Operation::Health),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/openapi.json",
+        id: "getOpenApi",
+        access: Access::Public,
+        operation: |_| Some(Operation::OpenApi),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/notifications",
+        id: "pushNotification",
+        access: Access::Service(Scope::PushUser),
+        operation: |_| Some(Operation::Push),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/notifications/batch",
+        id: "pushNotificationBatch",
+        access: Access::Service(Scope::PushUser),
+        operation: |_| Some(Operation::PushBatch),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/notifications/{id}",
+        id: "getNotification",
+        access: Access::Service(Scope::StatusRead),
+        operation: |parameters| notification(parameters).map(Operation::Status),
+    },
+    Endpoint {
+        method: "DELETE",
+        path: "/v1/notifications/{id}",
+        id: "retractNotification",
+        access: Access::Service(Scope::PushUser),
+        operation: |parameters| notification(parameters).map(Operation::Retract),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/notifications/{id}/recipients",
+        id: "listRecipients",
+        access: Access::Service(Scope::StatusRead),
+        operation: |parameters| notification(parameters).map(Operation::Recipients),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/notifications/{id}/retry",
+        id: "retryNotification",
+        access: Access::Service(Scope::PushUser),
+        operation: |parameters| notification(parameters).map(Operation::Retry),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/presence/users/{id}",
+        id: "getUserPresence",
+        access: Access::Service(Scope::PresenceRead),
+        operation: |parameters| text(parameters).map(Operation::PresenceOfUser),
+    },
+    Endpoint {
+        method: "PUT",
+        path: "/v1/templates/{key}",
+        id: "putTemplate",
+        access: Access::Service(Scope::TemplatesWrite),
+        operation: |parameters| text(parameters).map(Operation::PutTemplate),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/templates/{key}",
+        id: "getTemplate",
+        access: Access::Service(Scope::TemplatesWrite),
+        operation: |parameters| text(parameters).map(Operation::Template),
+    },
+    Endpoint {
+        method: "DELETE",
+        path: "/v1/templates/{key}",
+        id: "deleteTemplate",
+        access: Access::Service(Scope::TemplatesWrite),
+        operation: |parameters| text(parameters).map(Operation::DeleteTemplate),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/templates/{key}/render",
+        id: "renderTemplate",
+        access: Access::Service(Scope::TemplatesWrite),
+        operation: |parameters| text(parameters).map(Operation::RenderTemplate),
+    },
+    Endpoint {
+        method: "PUT",
+        path: "/v1/types/{id}",
+        id: "putType",
+        access: Access::Service(Scope::TemplatesWrite),
+        operation: |parameters| text(parameters).map(Operation::PutType),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/users/{id}/disconnect",
+        id: "disconnectUser",
+        access: Access::Service(Scope::UsersAdmin),
+        operation: |parameters| text(parameters).map(Operation::DisconnectUser),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/users/{id}/export",
+        id: "exportUser",
+        access: Access::Service(Scope::UsersAdmin),
+        operation: |parameters| text(parameters).map(Operation::ExportUser),
+    },
+    Endpoint {
+        method: "DELETE",
+        path: "/v1/users/{id}",
+        id: "eraseUser",
+        access: Access::Service(Scope::UsersAdmin),
+        operation: |parameters| text(parameters).map(Operation::EraseUser),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/me/notifications",
+        id: "listNotifications",
+        access: Access::User,
+        operation: |_| Some(Operation::List),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/me/notifications/unread-count",
+        id: "getCounts",
+        access: Access::User,
+        operation: |_| Some(Operation::Counts),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/me/notifications/read-all",
+        id: "readAllNotifications",
+        access: Access::User,
+        operation: |_| Some(Operation::ReadAll),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/me/notifications/seen",
+        id: "markNotificationsSeen",
+        access: Access::User,
+        operation: |_| Some(Operation::Seen),
+    },
+    Endpoint {
+        method: "DELETE",
+        path: "/v1/me/notifications/{id}",
+        id: "deleteNotification",
+        access: Access::User,
+        operation: |parameters| notification(parameters).map(Operation::DeleteItem),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/me/notifications/{id}/read",
+        id: "readNotification",
+        access: Access::User,
+        operation: |parameters| notification(parameters).map(Operation::Read),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/me/notifications/{id}/unread",
+        id: "unreadNotification",
+        access: Access::User,
+        operation: |parameters| notification(parameters).map(Operation::Unread),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/me/notifications/{id}/archive",
+        id: "archiveNotification",
+        access: Access::User,
+        operation: |parameters| notification(parameters).map(Operation::Archive),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/me/notifications/{id}/unarchive",
+        id: "unarchiveNotification",
+        access: Access::User,
+        operation: |parameters| notification(parameters).map(Operation::Unarchive),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/me/preferences",
+        id: "getPreferences",
+        access: Access::User,
+        operation: |_| Some(Operation::Preferences),
+    },
+    Endpoint {
+        method: "PUT",
+        path: "/v1/me/preferences",
+        id: "putPreferences",
+        access: Access::User,
+        operation: |_| Some(Operation::PutPreferences),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+    use serde_json::Value;
+
+    use super::*;
+
+    const ID: &str = "01929c3e-0000-7000-8000-000000000001";
+
+    /// The path of an endpoint with a valid value for each parameter.
+    fn sample(endpoint: &Endpoint) -> Vec<&'static str> {
+        let segments = endpoint.path.split('/').skip(1);
+        segments
+            .map(|segment| if segment.starts_with('{') { ID } else { segment })
+            .collect()
+    }
+
+    fn parse<'a>(method: &str, path: &'a str) -> Result<Operation<'a>, RouteError> {
+        let segments: Vec<&'a str> = path.split('/').skip(1).collect();
+        Operation::parse(method, &segments).map(|route| route.operation)
+    }
+
+    /// The plane and scope of an operation as `docs/openapi.json` says them.
+    fn documented_access(access: Access) -> (&'static str, Option<&'static str>) {
+        match access {
+            Access::Public => ("public", None),
+            Access::Service(scope) => ("service", Some(scope.name())),
+            Access::User => ("user", None),
+        }
+    }
+
+    #[test]
+    fn the_document_and_the_table_name_the_same_operations() {
+        let document: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
+        let mut documented = Vec::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                documented.push((
+                    path.clone(),
+                    method.to_uppercase(),
+                    operation["operationId"].as_str().unwrap().to_owned(),
+                    operation["x-plane"].as_str().unwrap().to_owned(),
+                    operation["x-scope"].as_str().map(str::to_owned),
+                ));
+            }
+        }
+        let mut known: Vec<_> = OPERATIONS
+            .iter()
+            .map(|endpoint| {
+                let (plane, scope) = documented_access(endpoint.access);
+                (
+                    endpoint.path.to_owned(),
+                    endpoint.method.to_owned(),
+                    endpoint.id.to_owned(),
+                    plane.to_owned(),
+                    scope.map(str::to_owned),
+                )
+            })
+            .collect();
+        documented.sort();
+        known.sort();
+        assert_eq!(documented, known);
+    }
+
+    #[test]
+    fn each_row_is_parsed_to_an_operation_of_its_own() {
+        let mut found: Vec<Operation<'_>> = Vec::new();
+        for endpoint in OPERATIONS {
+            let route = Operation::parse(endpoint.method, &sample(endpoint)).unwrap();
+            assert_eq!(route.endpoint.id, endpoint.id);
+            assert!(!found.contains(&route.operation), "{}", endpoint.id);
+            found.push(route.operation);
+        }
+    }
+
+    #[test]
+    fn any_other_method_is_refused_and_the_ones_there_are_named() {
+        for endpoint in OPERATIONS {
+            let segments = sample(endpoint);
+            let allowed: Vec<_> = OPERATIONS
+                .iter()
+                .filter(|other| other.path == endpoint.path)
+                .map(|other| other.method)
+                .collect();
+            for method in [
+                "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "get", "",
+            ] {
+                let refused = Operation::parse(method, &segments).map(|route| route.operation);
+                if !allowed.contains(&method) {
+                    assert_eq!(refused, Err(RouteError::MethodNotAllowed(allowed.clone())));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_are_what_stands_in_their_place() {
+        let id = NotificationId::parse(ID).unwrap();
+        for (method, path, expected) in [
+            ("GET", "/healthz", Ok(Operation::Health)),
+            (
+                "GET",
+                "/v1/notifications/01929c3e-0000-7000-8000-000000000001",
+                Ok(Operation::Status(id)),
+            ),
+            (
+                "GET",
+                "/v1/users/u%201/export",
+                Ok(Operation::ExportUser("u%201")),
+            ),
+            ("GET", "/v1/presence/users/", Ok(Operation::PresenceOfUser(""))),
+            (
+                "POST",
+                "/v1/templates/a/render",
+                Ok(Operation::RenderTemplate("a")),
+            ),
+            ("GET", "/v1/notifications/x", Err(RouteError::NotFound)),
+            ("POST", "/v1/notifications/x/retry", Err(RouteError::NotFound)),
+            ("DELETE", "/v1/me/notifications/{id}", Err(RouteError::NotFound)),
+            ("GET", "/", Err(RouteError::NotFound)),
+            ("GET", "/v1/notifications/", Err(RouteError::NotFound)),
+            ("GET", "/v1//notifications", Err(RouteError::NotFound)),
+            ("GET", "/healthz/", Err(RouteError::NotFound)),
+            ("GET", "/V1/me/notifications", Err(RouteError::NotFound)),
+            (
+                "GET",
+                "/v1/notifications/batch",
+                Err(RouteError::MethodNotAllowed(vec!["POST"])),
+            ),
+            (
+                "PATCH",
+                "/v1/templates/a",
+                Err(RouteError::MethodNotAllowed(vec!["PUT", "GET", "DELETE"])),
+            ),
+        ] {
+            assert_eq!(parse(method, path), expected, "{method} {path}");
+        }
+    }
+}
