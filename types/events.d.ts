@@ -22,7 +22,7 @@ export interface Authenticated {
 export type ListedNotification = Schemas["ListedNotification"];
 
 /** A notification that has just arrived, or is sent again. */
-export type NewNotification = Omit<ListedNotification, "read_at" | "seen_at" | "archived_at" | "delivery_status"> & {
+export type NewNotification = Schemas["NotificationView"] & {
   /** Items not read, this one included. */
   unread: number;
   /** Counts how often it was sent. */
@@ -41,14 +41,7 @@ export interface NotificationBatch {
 }
 
 /** An item of the inbox has changed. */
-export interface ItemChanged {
-  id: string;
-  recipient_id: string;
-  notification_id: string;
-  read_at: string | null;
-  unread: number;
-  seq: number;
-}
+export type ItemChanged = Schemas["ItemState"];
 
 /** An item has left the inbox. */
 export interface ItemDeleted {
@@ -147,11 +140,11 @@ export interface ClientRequests {
     /** How many known records were named. */
     answer: { acknowledged: number };
   };
-  "mark:read": { payload: [item: ItemReference]; answer: Schemas["ItemState"] };
-  "mark:unread": { payload: [item: ItemReference]; answer: Schemas["ItemState"] };
-  "notification:archive": { payload: [item: ItemReference]; answer: Schemas["ItemState"] };
-  "notification:unarchive": { payload: [item: ItemReference]; answer: Schemas["ItemState"] };
-  "notification:delete": { payload: [item: ItemReference]; answer: unknown };
+  "mark:read": { payload: [item: ItemReference]; answer: ItemChanged };
+  "mark:unread": { payload: [item: ItemReference]; answer: ItemChanged };
+  "notification:archive": { payload: [item: ItemReference]; answer: ItemChanged };
+  "notification:unarchive": { payload: [item: ItemReference]; answer: ItemChanged };
+  "notification:delete": { payload: [item: ItemReference]; answer: ItemDeleted };
   "mark:all:read": { payload: [] | [which: { before_seq?: number }]; answer: Schemas["ReadAllResult"] };
   "mark:seen": { payload: [which: { up_to_seq: number }]; answer: Schemas["SeenResult"] };
   join: { payload: [userId: string]; answer: unknown };
@@ -195,10 +188,13 @@ export type CamelServerToClientEvents = {
   [Name in keyof ServerToClientEvents]: Handler<Camel<Parameters<ServerToClientEvents[Name]>[0]>>;
 };
 
-/** What each event takes, and what its answer has, with `case=camel`: events are sent as ever. */
+/** Either way of writing what a client sends: the server takes both. */
+type EitherCase<Payload extends unknown[]> = { [Place in keyof Payload]: Payload[Place] | Camel<Payload[Place]> };
+
+/** What each event takes, and what its answer has, with `case=camel`. */
 export type CamelClientRequests = {
   [Name in keyof ClientRequests]: {
-    payload: ClientRequests[Name]["payload"];
+    payload: EitherCase<ClientRequests[Name]["payload"]>;
     answer: Camel<ClientRequests[Name]["answer"]>;
   };
 };

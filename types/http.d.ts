@@ -674,15 +674,15 @@ export interface components {
             errors?: components["schemas"]["Mistake"][];
         };
         /**
-         * @description Where the delivery to one recipient stands.
+         * @description Where the delivery to one recipient stands. `suppressed`: the recipient has muted the category.
          * @enum {string}
          */
-        DeliveryStatus: "pending" | "delivered" | "failed" | "permanent_failure" | "expired" | "canceled";
+        DeliveryStatus: "pending" | "delivered" | "failed" | "permanent_failure" | "suppressed" | "expired" | "canceled";
         /**
-         * @description The same, or `suppressed`: the user muted the category.
+         * @description How a delivery was confirmed: it was sent and no acknowledgement is awaited, it was acknowledged, fetched over HTTP, or read.
          * @enum {string}
          */
-        RecipientStatus: "pending" | "delivered" | "failed" | "permanent_failure" | "expired" | "canceled" | "suppressed";
+        Via: "sent" | "ack" | "http" | "read";
         /** @description A type given inline. */
         NewType: {
             /** @description Stable id, such as `order.created`. */
@@ -705,6 +705,13 @@ export interface components {
         /** @description Where a notification leads. */
         NewAction: {
             /** @description An `http`, `https`, `mailto` or relative link. */
+            url: string;
+            /** @description The link's label. */
+            text?: string | null;
+        };
+        /** @description Where a notification leads. */
+        NewTemplateAction: {
+            /** @description An `http`, `https`, `mailto` or relative link once it is filled in. */
             url: string;
             /** @description The link's label. */
             text?: string | null;
@@ -943,8 +950,7 @@ export interface components {
         };
         /** @description A confirmation by one device. */
         Receipt: {
-            /** @description How it was confirmed: `ack`, `http`, `sent` or `read`. */
-            via: string;
+            via: components["schemas"]["Via"];
             /**
              * Format: date-time
              * @description When.
@@ -980,7 +986,7 @@ export interface components {
              * @description The recipient's record of it.
              */
             recipient_id: string;
-            delivery_status: components["schemas"]["RecipientStatus"];
+            delivery_status: components["schemas"]["DeliveryStatus"];
             /** @description How often it was sent to at least one open connection. */
             attempts: number;
             /**
@@ -989,7 +995,7 @@ export interface components {
              */
             next_retry_at: string | null;
             /** @description How the delivery was first confirmed. */
-            via: string | null;
+            via: components["schemas"]["Via"] | null;
             /**
              * Format: date-time
              * @description When the delivery was first confirmed.
@@ -1083,7 +1089,7 @@ export interface components {
             consistency: "strong";
         };
         /**
-         * @description A template. `{{name}}` is filled in with the member of that name.
+         * @description A template. `{{ course }}` is filled in with the member `course` of the data, `{{ user.name }}` with a member of a member.
          * @example {
          *       "title": "{{course}} moved",
          *       "content": "It is on {{day}} now.",
@@ -1103,7 +1109,7 @@ export interface components {
             /** @description The id of a stored type. */
             type?: string | null;
             category?: components["schemas"]["Category"];
-            action?: components["schemas"]["NewAction"] | null;
+            action?: components["schemas"]["NewTemplateAction"] | null;
             /** @description The names that must be given. */
             required?: string[] | null;
         };
@@ -1171,12 +1177,15 @@ export interface components {
          *       "title": "CS1 moved",
          *       "content": "It is on Monday now.",
          *       "content_html": "<p>It is on Monday now.</p>\n",
-         *       "type": "exam",
-         *       "category": "exams",
-         *       "action": {
-         *         "url": "/exams/CS1",
-         *         "text": "Open"
-         *       }
+         *       "type": {
+         *         "id": "exam",
+         *         "name": "Exam",
+         *         "icon": "calendar",
+         *         "color": "#1890ff"
+         *       },
+         *       "action_url": "/exams/CS1",
+         *       "action_text": "Open",
+         *       "category": "exams"
          *     }
          */
         Rendered: {
@@ -1187,10 +1196,10 @@ export interface components {
             content: string;
             /** @description `content` as HTML that is safe to insert. */
             content_html: string;
-            /** @description The id of a type. */
-            type: string | null;
+            type: components["schemas"]["NotificationType"] | null;
+            action_url: string | null;
+            action_text: string | null;
             category: string | null;
-            action: components["schemas"]["Action"] | null;
         };
         /**
          * @description How a sort of notification looks.
@@ -1278,13 +1287,77 @@ export interface components {
             /** @description Muted categories. */
             muted: string[];
         };
+        /** @description A notification a user got, with everything that became of it. */
+        ExportedItem: {
+            /**
+             * Format: uuid
+             * @description The notification.
+             */
+            id: string;
+            /**
+             * Format: uuid
+             * @description The user's own record of it.
+             */
+            recipient_id: string;
+            /** @description What it says; null when it is gone. */
+            notification: components["schemas"]["NotificationView"] | null;
+            /**
+             * Format: date-time
+             * @description When the user read it.
+             */
+            read_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the user saw it.
+             */
+            seen_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the user archived it.
+             */
+            archived_at: string | null;
+            /**
+             * Format: date-time
+             * @description When it left the inbox.
+             */
+            deleted_at: string | null;
+            /**
+             * @description Why it left.
+             * @enum {string|null}
+             */
+            removal: "deleted" | "retracted" | "expired" | "collapsed" | null;
+            delivery_status: components["schemas"]["DeliveryStatus"];
+            /** @description How often it was sent to at least one open connection. */
+            attempts: number;
+            /**
+             * Format: date-time
+             * @description When it is sent again.
+             */
+            next_retry_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the delivery was first confirmed.
+             */
+            delivered_at: string | null;
+        };
         /** @description One page of everything there is about a user. */
         Export: {
             user_id: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            exported_at: string;
             preferences: components["schemas"]["Preferences"];
             presence: components["schemas"]["Presence"];
-            /** @description Newest first, archived ones included. */
-            items: components["schemas"]["ListedNotification"][];
+            /** @description Items not read. */
+            unread: number;
+            /** @description Items not seen. */
+            unseen: number;
+            /** @description The number of the latest change. */
+            seq: number;
+            /** @description Archived and deleted ones included. */
+            items: components["schemas"]["ExportedItem"][];
             next_cursor: components["schemas"]["NextCursor"];
         };
         /**
@@ -1301,6 +1374,48 @@ export interface components {
              * @description When it was asked for.
              */
             erased_at: string;
+        };
+        /** @description What a notification says to a user. */
+        NotificationView: {
+            /**
+             * Format: uuid
+             * @description The notification.
+             */
+            id: string;
+            /**
+             * Format: uuid
+             * @description The user's own record of it.
+             */
+            recipient_id: string;
+            /** @description The number of the change that brought it. */
+            seq: number;
+            title: string;
+            /** @description As it was pushed. */
+            content: string;
+            /** @description `content` as HTML that is safe to insert. */
+            content_html: string;
+            /** @description The same as `content`. */
+            message: string;
+            type: components["schemas"]["NotificationType"] | null;
+            sender: components["schemas"]["Sender"] | null;
+            action_url: string | null;
+            action_text: string | null;
+            data: {
+                [key: string]: unknown;
+            } | null;
+            category: string | null;
+            /** @enum {string} */
+            priority: "low" | "normal" | "high";
+            /**
+             * Format: date-time
+             * @description When it was pushed.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it expires.
+             */
+            expires_at: string | null;
         };
         /**
          * @description A notification in a user's inbox.
@@ -1652,12 +1767,12 @@ export interface components {
          */
         UserId: string;
         /**
-         * @description The template, percent-encoded.
+         * @description The template: 1 to 128 of `a-z 0-9 . _ -`, the first a letter or a digit.
          * @example exam-moved
          */
         TemplateKey: string;
         /**
-         * @description The type, percent-encoded.
+         * @description The type, percent-encoded: 1 to 128 characters, not all of them spaces.
          * @example exam
          */
         TypeId: string;
@@ -1678,7 +1793,7 @@ export interface components {
          */
         IfNoneMatch: string;
         /** @description Only recipients whose delivery stands here. */
-        Status: components["schemas"]["RecipientStatus"];
+        Status: components["schemas"]["DeliveryStatus"];
         /** @description Which items. `all` has everything but archived ones. */
         Filter: "all" | "unread" | "read" | "archived";
         /** @description Only items of the type with this id. */
@@ -2014,7 +2129,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The template, percent-encoded.
+                 * @description The template: 1 to 128 of `a-z 0-9 . _ -`, the first a letter or a digit.
                  * @example exam-moved
                  */
                 key: components["parameters"]["TemplateKey"];
@@ -2047,7 +2162,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The template, percent-encoded.
+                 * @description The template: 1 to 128 of `a-z 0-9 . _ -`, the first a letter or a digit.
                  * @example exam-moved
                  */
                 key: components["parameters"]["TemplateKey"];
@@ -2097,7 +2212,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The template, percent-encoded.
+                 * @description The template: 1 to 128 of `a-z 0-9 . _ -`, the first a letter or a digit.
                  * @example exam-moved
                  */
                 key: components["parameters"]["TemplateKey"];
@@ -2128,7 +2243,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The template, percent-encoded.
+                 * @description The template: 1 to 128 of `a-z 0-9 . _ -`, the first a letter or a digit.
                  * @example exam-moved
                  */
                 key: components["parameters"]["TemplateKey"];
@@ -2169,7 +2284,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The type, percent-encoded.
+                 * @description The type, percent-encoded: 1 to 128 characters, not all of them spaces.
                  * @example exam
                  */
                 id: components["parameters"]["TypeId"];

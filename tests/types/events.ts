@@ -106,7 +106,7 @@ export async function answers(asking: DormouseSocket) {
 
   const all = await asking.emitWithAck("mark:all:read");
   const done = await asking.emitWithAck("notification:delete", { recipient_id });
-  holds<Same<typeof done.ok, boolean>>();
+  if (done.ok) holds<Same<typeof done.reason, "deleted" | "retracted" | "expired" | "collapsed">>();
   // @ts-expect-error an item has to be named
   await asking.emitWithAck("mark:read");
   // @ts-expect-error the answer has no such field
@@ -145,6 +145,14 @@ camel.emit("mark:read", { notificationId: "n" }, (answer) => {
   if (answer.ok) holds<Same<typeof answer.recipientId, string>>();
   else holds<Same<typeof answer.error.message, string>>();
 });
+
+camel.emit("mark:seen", { upToSeq: 7 });
+camel.emit("notification:acknowledge", [{ recipientId: recipient_id }]);
+camel.emit("notification:acknowledge", { recipient_id });
+// @ts-expect-error an item has to be named
+camel.emit("mark:read");
+// @ts-expect-error by nothing else
+camel.emit("mark:read", { id: "n" });
 
 export async function camelAnswers(asking: CamelDormouseSocket) {
   const all = await asking.emitWithAck("mark:all:read", { before_seq: 7 });
