@@ -49,7 +49,7 @@ MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 .PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm ledger \
 	token key push watch clean distclean python wasm-target fmt clippy docs native layers size no-instruments fuzz \
-	codec-bench
+	codec-bench types types-check
 
 # Announcements go to stderr, so that `make token` and `make key` print nothing else on stdout.
 say = @echo "==> $(1)" >&2
@@ -66,7 +66,7 @@ conformance: $(TOOLS) .dev.vars bundle-conformance ## serve the official protoco
 test: setup check size no-instruments live ## set up and check everything: what CI runs
 	$(call say,everything passed)
 
-check: fmt clippy native layers docs ## format, lints, native tests, layers, documentation
+check: fmt clippy native layers docs types-check ## format, lints, native tests, layers, documentation, types
 
 # ---- set-up ----
 
@@ -188,6 +188,17 @@ layers: ## prove that protocol and domain know nothing of the platform
 		found=$$(echo "$$tree" | grep -E '^(worker|js-sys|web-sys|wasm-bindgen)') || continue; \
 		echo "$$crate depends on:" "$$found" >&2; exit 1; \
 	done; done
+
+HTTP_TYPES := $(NODE) node_modules/openapi-typescript/bin/cli.js docs/openapi.json --output types/http.d.ts \
+	--default-non-nullable=false
+
+types: $(NODE_MODULES) ## make types/http.d.ts from docs/openapi.json
+	@$(HTTP_TYPES) >&2
+
+types-check: $(NODE_MODULES) ## types/http.d.ts is up to date; the types allow what they should and nothing else
+	$(call say,types)
+	@$(HTTP_TYPES) --check >/dev/null || { echo "types/http.d.ts is stale: run 'make types'" >&2; exit 1; }
+	@$(NODE) node_modules/typescript/bin/tsc --project tests/types
 
 live: bundle-instruments bundle-conformance bundle python ## tests against a real workerd, with real clients: [TESTS=tests/live/push.test.mjs]
 	$(call say,live tests)

@@ -65,7 +65,9 @@ async fn answer(request: Request, env: &Env, segments: &[&str]) -> Result<Respon
     if let ["__test", rest @ ..] = segments {
         return instruments::routes::answer(&request, env, rest).await;
     }
-    let route = Operation::parse(request.method().as_ref(), segments).map_err(|error| match error {
+    // As the client wrote it: to the `worker` crate a method it does not know is GET.
+    let method = request.inner().method();
+    let route = Operation::parse(&method, segments).map_err(|error| match error {
         RouteError::NotFound => Refusal::Problem(Problem::new(Code::NotFound)),
         RouteError::MethodNotAllowed(allowed) => Refusal::MethodNotAllowed(allowed),
     })?;
