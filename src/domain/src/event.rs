@@ -140,10 +140,10 @@ impl ServerEvent {
                 seq: counts.seq,
             }),
             Self::Pong => Json::encode(&Empty {}),
-            Self::AuthError { message, code } => Json::encode(&Refusal { message, code }),
+            Self::AuthError { message, code } => Json::encode(&Refusal { code, message }),
             Self::Error(error) => Json::encode(&Refusal {
-                message: &error.to_string(),
                 code: error.code(),
+                message: &error.to_string(),
             }),
         }
     }

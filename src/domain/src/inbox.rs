@@ -190,7 +190,9 @@ pub enum Store {
     Head(Head),
     /// Add an item.
     Insert(Rc<Item>, Debt),
-    /// Write an item's state.
+    /// Put an item into its folder; one that is removed loses what it says.
+    Move(Rc<Item>),
+    /// Write what else an item's state is.
     State(Rc<Item>, Debt),
     /// Log a change for those who missed it.
     Log(Change),
@@ -281,7 +283,7 @@ pub fn apply(head: &Head, entry: Entry, known: Known, around: &Surroundings<'_>)
             edit.arrive(*notification, known.collapsing, around);
         }
         (EntryKind::Retract(_), Some(item)) if item.is_listed() => {
-            edit.remove(item, Removal::Retracted);
+            edit.remove(&item, Removal::Retracted);
         }
         (EntryKind::Retry(_), Some(item)) if item.is_listed() => edit.requeue(item, around),
         (EntryKind::Erase(at), _) => edit.head.erasure = Some(Erasure::Running(at)),
@@ -304,7 +306,7 @@ pub fn on_timer(
     let mut edit = Edit::of(head, around.now);
     edit.head.expires_at = next_expiry;
     for item in expired {
-        edit.remove(item, Removal::Expired);
+        edit.remove(&item, Removal::Expired);
     }
     for mut item in due {
         let before = item.clone();
@@ -319,7 +321,7 @@ pub fn on_timer(
 /// What a user does with one of their items that is listed, or deletes again what is gone. Gives what
 /// they are answered, whether or not anything changed: every mark can be repeated.
 #[must_use]
-pub fn mark(head: &Head, item: Item, mark: Mark, now: Timestamp) -> (Change, Outcome) {
+pub fn mark(head: &Head, item: &Item, mark: Mark, now: Timestamp) -> (Change, Outcome) {
     let mut edit = Edit::of(head, now);
     let mut changed = item.clone();
     match mark {
@@ -335,7 +337,7 @@ pub fn mark(head: &Head, item: Item, mark: Mark, now: Timestamp) -> (Change, Out
             let change = if item.is_listed() {
                 edit.remove(item, Removal::Deleted)
             } else {
-                Change::Deleted(ItemDeleted::of(&item, Removal::Deleted, head.unread, head.seq))
+                Change::Deleted(ItemDeleted::of(item, Removal::Deleted, head.unread, head.seq))
             };
             return (change, edit.finish());
         }
@@ -345,12 +347,12 @@ pub fn mark(head: &Head, item: Item, mark: Mark, now: Timestamp) -> (Change, Out
         changed.seen_at = item.seen_at.or(Some(now));
         changed.delivery = item.delivery.confirmed(Via::Read, now);
         let seq = edit.next_seq();
-        let changed = edit.change(&item, changed);
+        let changed = edit.change(item, changed);
         let change = marked(mark, ItemChanged::of(&changed, edit.head.unread, seq));
         edit.tell(change);
         (change, edit.finish())
     } else {
-        let change = marked(mark, ItemChanged::of(&item, head.unread, head.seq));
+        let change = marked(mark, ItemChanged::of(item, head.unread, head.seq));
         (change, edit.finish())
     }
 }
@@ -631,7 +633,7 @@ impl<'a> Edit<'a> {
             return;
         }
         for item in collapsing {
-            self.remove(item, Removal::Collapsed);
+            self.remove(&item, Removal::Collapsed);
         }
         self.head.expires_at = earliest(self.head.expires_at, notification.content.expires_at);
         let seq = self.next_seq();
@@ -716,7 +718,7 @@ impl<'a> Edit<'a> {
     }
 
     /// Takes an item away; gives the change of it.
-    fn remove(&mut self, item: Item, removal: Removal) -> Change {
+    fn remove(&mut self, item: &Item, removal: Removal) -> Change {
         let mut removed = item.clone();
         removed.folder = Folder::Removed(removal, self.now);
         removed.notification.content = item.notification.content.emptied();
@@ -726,7 +728,7 @@ impl<'a> Edit<'a> {
             Removal::Retracted | Removal::Collapsed => item.delivery.canceled(),
         };
         let seq = self.next_seq();
-        let removed = self.change(&item, removed);
+        let removed = self.change(item, removed);
         let change = Change::Deleted(ItemDeleted::of(&removed, removal, self.head.unread, seq));
         self.tell(change);
         change
@@ -748,6 +750,9 @@ impl<'a> Edit<'a> {
         };
         let same = debt == Debt::None && before.delivery == after.delivery;
         let after = Rc::new(after);
+        if before.folder != after.folder {
+            self.outcome.stores.push(Store::Move(Rc::clone(&after)));
+        }
         if !same {
             self.outcome.stores.push(Store::State(Rc::clone(&after), debt));
         }

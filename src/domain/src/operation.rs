@@ -3,16 +3,33 @@
 //! [`OPERATIONS`] is the one table: requests are parsed by it, and `docs/openapi.json` is checked
 //! against it in both directions. `/socket.io/` is not in it; that is [`crate::engine_request`].
 
+use crate::command::Mark;
 use crate::id::NotificationId;
 use crate::service_key::Scope;
 
 /// What a request asks for. A text parameter is the path's segment as it came, percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {
+    /// Something everybody may know.
+    Public(PublicOperation),
+    /// Something a service asks for.
+    Service(ServiceOperation<'a>),
+    /// Something a user asks for, about themselves.
+    User(UserOperation),
+}
+
+/// What everybody may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicOperation {
     /// Is it up.
     Health,
     /// The description of all these operations.
     OpenApi,
+}
+
+/// What a service may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceOperation<'a> {
     /// Push a notification.
     Push,
     /// Push several.
@@ -43,23 +60,20 @@ pub enum Operation<'a> {
     ExportUser(&'a str),
     /// Erase the user of this id.
     EraseUser(&'a str),
+}
+
+/// What a user may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserOperation {
     /// The caller's inbox.
     List,
     /// Its counts.
     Counts,
-    /// Mark an item as read.
-    Read(NotificationId),
-    /// Mark an item as not read.
-    Unread(NotificationId),
-    /// Archive an item.
-    Archive(NotificationId),
-    /// Take an item out of the archive.
-    Unarchive(NotificationId),
-    /// Delete an item.
-    DeleteItem(NotificationId),
-    /// Mark everything as read.
+    /// Do something with one item.
+    Mark(NotificationId, Mark),
+    /// Read everything.
     ReadAll,
-    /// Mark items as seen.
+    /// See everything up to an item.
     Seen,
     /// What the caller does not want.
     Preferences,
@@ -117,8 +131,8 @@ impl<'a> Operation<'a> {
     /// The operation of a request, with its row. `segments` is the path split at its slashes, without the first.
     ///
     /// ```
-    /// # use dormouse_domain::operation::{Operation, RouteError};
-    /// assert_eq!(Operation::parse("GET", &["healthz"])?.operation, Operation::Health);
+    /// # use dormouse_domain::operation::{Operation, PublicOperation, RouteError};
+    /// assert_eq!(Operation::parse("GET", &["healthz"])?.operation, Operation::Public(PublicOperation::Health));
     /// let refused = Operation::parse("PUT", &["v1", "notifications"]).map(|route| route.operation);
     /// assert_eq!(refused, Err(RouteError::MethodNotAllowed(vec!["POST"])));
     /// # Ok::<(), RouteError>(())
@@ -168,6 +182,25 @@ fn text<'a>(parameters: &[&'a str]) -> Option<&'a str> {
     parameters.first().copied()
 }
 
+fn named<'a>(
+    parameters: &[&'a str],
+    operation: impl FnOnce(&'a str) -> ServiceOperation<'a>,
+) -> Option<Operation<'a>> {
+    text(parameters).map(operation).map(Operation::Service)
+}
+
+fn about<'a>(
+    parameters: &[&'a str],
+    operation: impl FnOnce(NotificationId) -> ServiceOperation<'a>,
+) -> Option<Operation<'a>> {
+    notification(parameters).map(operation).map(Operation::Service)
+}
+
+fn marking<'a>(parameters: &[&'a str], mark: Mark) -> Option<Operation<'a>> {
+    let id = notification(parameters)?;
+    Some(Operation::User(UserOperation::Mark(id, mark)))
+}
+
 fn notification(parameters: &[&str]) -> Option<NotificationId> {
     NotificationId::parse(text(parameters)?).ok()
 }
@@ -179,196 +212,196 @@ pub const OPERATIONS: &[Endpoint] = &[
         path: "/healthz",
         id: "getHealth",
         access: Access::Public,
-        operation: |_| Some(Operation::Health),
+        operation: |_| Some(Operation::Public(PublicOperation::Health)),
     },
     Endpoint {
         method: "GET",
         path: "/openapi.json",
         id: "getOpenApi",
         access: Access::Public,
-        operation: |_| Some(Operation::OpenApi),
+        operation: |_| Some(Operation::Public(PublicOperation::OpenApi)),
     },
     Endpoint {
         method: "POST",
         path: "/v1/notifications",
         id: "pushNotification",
         access: Access::Service(Scope::PushUser),
-        operation: |_| Some(Operation::Push),
+        operation: |_| Some(Operation::Service(ServiceOperation::Push)),
     },
     Endpoint {
         method: "POST",
         path: "/v1/notifications/batch",
         id: "pushNotificationBatch",
         access: Access::Service(Scope::PushUser),
-        operation: |_| Some(Operation::PushBatch),
+        operation: |_| Some(Operation::Service(ServiceOperation::PushBatch)),
     },
     Endpoint {
         method: "GET",
         path: "/v1/notifications/{id}",
         id: "getNotification",
         access: Access::Service(Scope::StatusRead),
-        operation: |parameters| notification(parameters).map(Operation::Status),
+        operation: |parameters| about(parameters, ServiceOperation::Status),
     },
     Endpoint {
         method: "DELETE",
         path: "/v1/notifications/{id}",
         id: "retractNotification",
         access: Access::Service(Scope::PushUser),
-        operation: |parameters| notification(parameters).map(Operation::Retract),
+        operation: |parameters| about(parameters, ServiceOperation::Retract),
     },
     Endpoint {
         method: "GET",
         path: "/v1/notifications/{id}/recipients",
         id: "listRecipients",
         access: Access::Service(Scope::StatusRead),
-        operation: |parameters| notification(parameters).map(Operation::Recipients),
+        operation: |parameters| about(parameters, ServiceOperation::Recipients),
     },
     Endpoint {
         method: "POST",
         path: "/v1/notifications/{id}/retry",
         id: "retryNotification",
         access: Access::Service(Scope::PushUser),
-        operation: |parameters| notification(parameters).map(Operation::Retry),
+        operation: |parameters| about(parameters, ServiceOperation::Retry),
     },
     Endpoint {
         method: "GET",
         path: "/v1/presence/users/{id}",
         id: "getUserPresence",
         access: Access::Service(Scope::PresenceRead),
-        operation: |parameters| text(parameters).map(Operation::PresenceOfUser),
+        operation: |parameters| named(parameters, ServiceOperation::PresenceOfUser),
     },
     Endpoint {
         method: "PUT",
         path: "/v1/templates/{key}",
         id: "putTemplate",
         access: Access::Service(Scope::TemplatesWrite),
-        operation: |parameters| text(parameters).map(Operation::PutTemplate),
+        operation: |parameters| named(parameters, ServiceOperation::PutTemplate),
     },
     Endpoint {
         method: "GET",
         path: "/v1/templates/{key}",
         id: "getTemplate",
         access: Access::Service(Scope::TemplatesWrite),
-        operation: |parameters| text(parameters).map(Operation::Template),
+        operation: |parameters| named(parameters, ServiceOperation::Template),
     },
     Endpoint {
         method: "DELETE",
         path: "/v1/templates/{key}",
         id: "deleteTemplate",
         access: Access::Service(Scope::TemplatesWrite),
-        operation: |parameters| text(parameters).map(Operation::DeleteTemplate),
+        operation: |parameters| named(parameters, ServiceOperation::DeleteTemplate),
     },
     Endpoint {
         method: "POST",
         path: "/v1/templates/{key}/render",
         id: "renderTemplate",
         access: Access::Service(Scope::TemplatesWrite),
-        operation: |parameters| text(parameters).map(Operation::RenderTemplate),
+        operation: |parameters| named(parameters, ServiceOperation::RenderTemplate),
     },
     Endpoint {
         method: "PUT",
         path: "/v1/types/{id}",
         id: "putType",
         access: Access::Service(Scope::TemplatesWrite),
-        operation: |parameters| text(parameters).map(Operation::PutType),
+        operation: |parameters| named(parameters, ServiceOperation::PutType),
     },
     Endpoint {
         method: "POST",
         path: "/v1/users/{id}/disconnect",
         id: "disconnectUser",
         access: Access::Service(Scope::UsersAdmin),
-        operation: |parameters| text(parameters).map(Operation::DisconnectUser),
+        operation: |parameters| named(parameters, ServiceOperation::DisconnectUser),
     },
     Endpoint {
         method: "GET",
         path: "/v1/users/{id}/export",
         id: "exportUser",
         access: Access::Service(Scope::UsersAdmin),
-        operation: |parameters| text(parameters).map(Operation::ExportUser),
+        operation: |parameters| named(parameters, ServiceOperation::ExportUser),
     },
     Endpoint {
         method: "DELETE",
         path: "/v1/users/{id}",
         id: "eraseUser",
         access: Access::Service(Scope::UsersAdmin),
-        operation: |parameters| text(parameters).map(Operation::EraseUser),
+        operation: |parameters| named(parameters, ServiceOperation::EraseUser),
     },
     Endpoint {
         method: "GET",
         path: "/v1/me/notifications",
         id: "listNotifications",
         access: Access::User,
-        operation: |_| Some(Operation::List),
+        operation: |_| Some(Operation::User(UserOperation::List)),
     },
     Endpoint {
         method: "GET",
         path: "/v1/me/notifications/unread-count",
         id: "getCounts",
         access: Access::User,
-        operation: |_| Some(Operation::Counts),
+        operation: |_| Some(Operation::User(UserOperation::Counts)),
     },
     Endpoint {
         method: "POST",
         path: "/v1/me/notifications/read-all",
         id: "readAllNotifications",
         access: Access::User,
-        operation: |_| Some(Operation::ReadAll),
+        operation: |_| Some(Operation::User(UserOperation::ReadAll)),
     },
     Endpoint {
         method: "POST",
         path: "/v1/me/notifications/seen",
         id: "markNotificationsSeen",
         access: Access::User,
-        operation: |_| Some(Operation::Seen),
+        operation: |_| Some(Operation::User(UserOperation::Seen)),
     },
     Endpoint {
         method: "DELETE",
         path: "/v1/me/notifications/{id}",
         id: "deleteNotification",
         access: Access::User,
-        operation: |parameters| notification(parameters).map(Operation::DeleteItem),
+        operation: |parameters| marking(parameters, Mark::Delete),
     },
     Endpoint {
         method: "POST",
         path: "/v1/me/notifications/{id}/read",
         id: "readNotification",
         access: Access::User,
-        operation: |parameters| notification(parameters).map(Operation::Read),
+        operation: |parameters| marking(parameters, Mark::Read),
     },
     Endpoint {
         method: "POST",
         path: "/v1/me/notifications/{id}/unread",
         id: "unreadNotification",
         access: Access::User,
-        operation: |parameters| notification(parameters).map(Operation::Unread),
+        operation: |parameters| marking(parameters, Mark::Unread),
     },
     Endpoint {
         method: "POST",
         path: "/v1/me/notifications/{id}/archive",
         id: "archiveNotification",
         access: Access::User,
-        operation: |parameters| notification(parameters).map(Operation::Archive),
+        operation: |parameters| marking(parameters, Mark::Archive),
     },
     Endpoint {
         method: "POST",
         path: "/v1/me/notifications/{id}/unarchive",
         id: "unarchiveNotification",
         access: Access::User,
-        operation: |parameters| notification(parameters).map(Operation::Unarchive),
+        operation: |parameters| marking(parameters, Mark::Unarchive),
     },
     Endpoint {
         method: "GET",
         path: "/v1/me/preferences",
         id: "getPreferences",
         access: Access::User,
-        operation: |_| Some(Operation::Preferences),
+        operation: |_| Some(Operation::User(UserOperation::Preferences)),
     },
     Endpoint {
         method: "PUT",
         path: "/v1/me/preferences",
         id: "putPreferences",
         access: Access::User,
-        operation: |_| Some(Operation::PutPreferences),
+        operation: |_| Some(Operation::User(UserOperation::PutPreferences)),
     },
 ];
 
@@ -472,7 +505,7 @@ mod tests {
     fn parameters_are_what_stands_in_their_place() {
         let id = NotificationId::parse(ID).unwrap();
         for (method, path, expected) in [
-            ("GET", "/healthz", Ok(Operation::Health)),
+            ("GET", "/healthz", Ok(Operation::Public(PublicOperation::Health))),
             (
                 "GET",
                 "/v1/notifications/01929c3e-0000-7000-8000-000000000001",

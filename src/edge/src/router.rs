@@ -2,23 +2,15 @@
 
 use dormouse_domain::auth::Identity;
 use dormouse_domain::command::Mark;
-use dormouse_domain::operation::{Access, Operation, RouteError};
+use dormouse_domain::operation::{
+    Access, Operation, PublicOperation, RouteError, ServiceOperation, UserOperation,
+};
 use dormouse_domain::problem::{Code, Problem};
 use serde::Serialize;
 use worker::{Context, Env, Request, Response};
 
 use crate::http::{Refusal, header, json};
 use crate::{api, entropy, identity, instruments, settings, socket_io};
-
-/// Who makes a request.
-pub(crate) enum Caller {
-    /// Nobody in particular.
-    Anyone,
-    /// A service, by the id of its key.
-    Service(String),
-    /// A user.
-    User(Identity),
-}
 
 /// Answers `request`.
 ///
@@ -71,74 +63,78 @@ async fn answer(request: Request, env: &Env, segments: &[&str]) -> Result<Respon
         RouteError::NotFound => Refusal::Problem(Problem::new(Code::NotFound)),
         RouteError::MethodNotAllowed(allowed) => Refusal::MethodNotAllowed(allowed),
     })?;
-    let caller = authorize(&request, env, route.endpoint.access)?;
-    match (route.operation, caller) {
-        (Operation::Health, _) => health(env),
-        (Operation::OpenApi, _) => api::openapi::document(),
-        (operation, Caller::Service(key)) => serve(request, env, operation, &key).await,
-        (operation, Caller::User(user)) => serve_user(request, env, operation, user).await,
-        (_, Caller::Anyone) => Err(Problem::new(Code::Unauthenticated).into()),
-    }
-}
-
-/// Who makes the request, when they may.
-fn authorize(request: &Request, env: &Env, access: Access) -> Result<Caller, Refusal> {
-    match access {
-        Access::Public => Ok(Caller::Anyone),
-        Access::Service(scope) => {
-            let config = settings::load(env)?;
-            let authorization = header(request.headers(), "authorization")?;
-            let key = config
-                .service_keys
-                .authorize(authorization.as_deref(), scope)
-                .map_err(Problem::from)?;
-            Ok(Caller::Service(key.id.clone()))
+    match route.operation {
+        Operation::Public(PublicOperation::Health) => health(env),
+        Operation::Public(PublicOperation::OpenApi) => api::openapi::document(),
+        Operation::Service(operation) => {
+            let key = authorize_service(&request, env, route.endpoint.access)?;
+            serve_service(request, env, operation, &key).await
         }
-        Access::User => {
-            let config = settings::load(env)?;
-            let identity = identity::of_request(request, &config, None)?;
-            Ok(Caller::User(identity.map_err(Problem::from)?))
+        Operation::User(operation) => {
+            let user = authorize_user(&request, env)?;
+            serve_user(request, env, operation, user).await
         }
     }
 }
 
-async fn serve(
+/// The id of the service key a request carries, when it may do what is asked for.
+fn authorize_service(request: &Request, env: &Env, access: Access) -> Result<String, Refusal> {
+    let Access::Service(scope) = access else {
+        return Err(Problem::new(Code::Forbidden).into());
+    };
+    let config = settings::load(env)?;
+    let authorization = header(request.headers(), "authorization")?;
+    let key = config.service_keys.authorize(authorization.as_deref(), scope);
+    Ok(key.map_err(Problem::from)?.id.clone())
+}
+
+/// The user a request is from: a bearer token, or the cookie from an allowed origin.
+fn authorize_user(request: &Request, env: &Env) -> Result<Identity, Refusal> {
+    let config = settings::load(env)?;
+    let identity = identity::of_request(request, &config, None)?;
+    Ok(identity.map_err(Problem::from)?)
+}
+
+async fn serve_service(
     request: Request,
     env: &Env,
-    operation: Operation<'_>,
+    operation: ServiceOperation<'_>,
     key: &str,
 ) -> Result<Response, Refusal> {
     match operation {
-        Operation::Push => api::notifications::push(request, env, key).await,
-        Operation::Retract(id) => api::notifications::retract(env, id).await,
-        Operation::Retry(id) => api::notifications::retry(env, id).await,
-        Operation::PresenceOfUser(user) => api::presence::user(env, user).await,
-        Operation::DisconnectUser(user) => api::users::disconnect(request, env, user, key).await,
-        Operation::ExportUser(user) => api::users::export(&request, env, user).await,
-        Operation::EraseUser(user) => api::users::erase(env, user, key).await,
-        _ => Err(Problem::new(Code::NotFound).into()),
+        ServiceOperation::Push => api::notifications::push(request, env, key).await,
+        ServiceOperation::Retract(id) => api::notifications::retract(env, id).await,
+        ServiceOperation::Retry(id) => api::notifications::retry(env, id).await,
+        ServiceOperation::PresenceOfUser(user) => api::presence::user(env, user).await,
+        ServiceOperation::DisconnectUser(user) => api::users::disconnect(request, env, user, key).await,
+        ServiceOperation::ExportUser(user) => api::users::export(&request, env, user).await,
+        ServiceOperation::EraseUser(user) => api::users::erase(env, user, key).await,
+        ServiceOperation::PushBatch
+        | ServiceOperation::Status(_)
+        | ServiceOperation::Recipients(_)
+        | ServiceOperation::PutTemplate(_)
+        | ServiceOperation::Template(_)
+        | ServiceOperation::DeleteTemplate(_)
+        | ServiceOperation::RenderTemplate(_)
+        | ServiceOperation::PutType(_) => Err(Problem::new(Code::NotFound).into()),
     }
 }
 
 async fn serve_user(
     request: Request,
     env: &Env,
-    operation: Operation<'_>,
+    operation: UserOperation,
     user: Identity,
 ) -> Result<Response, Refusal> {
     match operation {
-        Operation::List => api::me::list(&request, env, user).await,
-        Operation::Counts => api::me::counts(&request, env, user).await,
-        Operation::Read(id) => api::me::mark(env, user, id, Mark::Read).await,
-        Operation::Unread(id) => api::me::mark(env, user, id, Mark::Unread).await,
-        Operation::Archive(id) => api::me::mark(env, user, id, Mark::Archive).await,
-        Operation::Unarchive(id) => api::me::mark(env, user, id, Mark::Unarchive).await,
-        Operation::DeleteItem(id) => api::me::delete(env, user, id).await,
-        Operation::ReadAll => api::me::read_all(request, env, user).await,
-        Operation::Seen => api::me::seen(request, env, user).await,
-        Operation::Preferences => api::me::preferences(env, user).await,
-        Operation::PutPreferences => api::me::set_preferences(request, env, user).await,
-        _ => Err(Problem::new(Code::NotFound).into()),
+        UserOperation::List => api::me::list(&request, env, user).await,
+        UserOperation::Counts => api::me::counts(&request, env, user).await,
+        UserOperation::Mark(id, Mark::Delete) => api::me::delete(env, user, id).await,
+        UserOperation::Mark(id, mark) => api::me::mark(env, user, id, mark).await,
+        UserOperation::ReadAll => api::me::read_all(request, env, user).await,
+        UserOperation::Seen => api::me::seen(request, env, user).await,
+        UserOperation::Preferences => api::me::preferences(env, user).await,
+        UserOperation::PutPreferences => api::me::set_preferences(request, env, user).await,
     }
 }
 

@@ -463,6 +463,7 @@ impl Storage {
             match store {
                 Store::Head(head) => self.write_head(head),
                 Store::Insert(item, debt) => self.insert(item, *debt),
+                Store::Move(item) => self.relocate(item),
                 Store::State(item, debt) => self.write_state(item, *debt),
                 Store::Log(change) => self.log(change),
                 Store::ReadAll { up_to, at } => self.read_all(*up_to, *at),
@@ -505,7 +506,7 @@ impl Storage {
 
     fn insert(&self, item: &Item, debt: Debt) -> Result<()> {
         let notification = &item.notification;
-        let [read_at, seen_at, moved_at, removal] = state(item)?;
+        let (moved_at, removal) = location(item);
         let [status, attempts, retries, due_at, delivered_at, via] = delivery(item.delivery)?;
         self.rows::<Nothing>(
             &format!(
@@ -518,10 +519,10 @@ impl Storage {
                 notification.id.to_string().into(),
                 integer(notification.created_at.as_ms())?,
                 serde_json::to_string(&notification.content)?.into(),
-                read_at,
-                seen_at,
-                moved_at,
-                removal,
+                instant(item.read_at)?,
+                instant(item.seen_at)?,
+                instant(moved_at)?,
+                text(removal),
                 status,
                 attempts,
                 retries,
@@ -537,20 +538,39 @@ impl Storage {
         self.keep_track(item, debt)
     }
 
+    fn relocate(&self, item: &Item) -> Result<()> {
+        let (moved_at, removal) = location(item);
+        let id = SqlStorageValue::from(item.recipient_id.to_string());
+        self.rows::<Nothing>(
+            "UPDATE items SET place = ?2, moved_at = ?3, removal = ?4 WHERE recipient_id = ?1",
+            vec![
+                id.clone(),
+                integer(place(item.folder, item.seq))?,
+                instant(moved_at)?,
+                text(removal),
+            ],
+        )?;
+        if item.is_listed() {
+            return Ok(());
+        }
+        self.rows::<Nothing>(
+            "UPDATE items SET content = ?2, expires_at = NULL, collapse_key = NULL WHERE recipient_id = ?1",
+            vec![id, serde_json::to_string(&item.notification.content)?.into()],
+        )
+        .map(|_| ())
+    }
+
+    /// Not its place: a key that is set, be it to what it was, rewrites the row's every index.
     fn write_state(&self, item: &Item, debt: Debt) -> Result<()> {
-        let [read_at, seen_at, moved_at, removal] = state(item)?;
         let [status, attempts, retries, due_at, delivered_at, via] = delivery(item.delivery)?;
         self.rows::<Nothing>(
-            "UPDATE items SET place = ?2, read_at = ?3, seen_at = ?4, moved_at = ?5, removal = ?6, status = ?7,
-               attempts = ?8, retries = ?9, due_at = ?10, delivered_at = ?11, via = ?12
+            "UPDATE items SET read_at = ?2, seen_at = ?3, status = ?4, attempts = ?5, retries = ?6, due_at = ?7,
+               delivered_at = ?8, via = ?9
              WHERE recipient_id = ?1",
             vec![
                 item.recipient_id.to_string().into(),
-                integer(place(item.folder, item.seq))?,
-                read_at,
-                seen_at,
-                moved_at,
-                removal,
+                instant(item.read_at)?,
+                instant(item.seen_at)?,
                 status,
                 attempts,
                 retries,
@@ -559,15 +579,6 @@ impl Storage {
                 via,
             ],
         )?;
-        if !item.is_listed() {
-            self.rows::<Nothing>(
-                "UPDATE items SET content = ?2, expires_at = NULL, collapse_key = NULL WHERE recipient_id = ?1",
-                vec![
-                    item.recipient_id.to_string().into(),
-                    serde_json::to_string(&item.notification.content)?.into(),
-                ],
-            )?;
-        }
         self.keep_track(item, debt)
     }
 
@@ -734,19 +745,14 @@ const fn place(folder: Folder, seq: u64) -> u64 {
     folder.saturating_mul(FOLDER_SIZE).saturating_add(seq)
 }
 
-fn state(item: &Item) -> Result<[SqlStorageValue; 4]> {
-    let (moved_at, removal) = match item.folder {
+/// When an item left the inbox, and why it is gone.
+const fn location(item: &Item) -> (Option<Timestamp>, Option<&'static str>) {
+    match item.folder {
         Folder::Inbox => (None, None),
         Folder::Archived(at) => (Some(at), None),
         Folder::Removed(removal, at) => (Some(at), Some(removal.name())),
         Folder::Suppressed => (Some(item.notification.created_at), None),
-    };
-    Ok([
-        instant(item.read_at)?,
-        instant(item.seen_at)?,
-        instant(moved_at)?,
-        text(removal),
-    ])
+    }
 }
 
 fn delivery(delivery: Delivery) -> Result<[SqlStorageValue; 6]> {

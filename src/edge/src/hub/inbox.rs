@@ -194,7 +194,7 @@ impl Hub {
                 let Some(item) = item.filter(known) else {
                     return Ok(None);
                 };
-                inbox::mark(&head, item, mark, now)
+                inbox::mark(&head, &item, mark, now)
             }
             Command::ReadAll { up_to } => {
                 let up_to = up_to.unwrap_or(head.seq).min(head.seq);
@@ -474,7 +474,11 @@ impl Hub {
             .iter()
             .filter_map(|store| match store {
                 Store::Insert(item, _) | Store::State(item, _) => item.delivery.wakes_at(),
-                Store::Head(_) | Store::Log(_) | Store::ReadAll { .. } | Store::Seen { .. } => None,
+                Store::Head(_)
+                | Store::Move(_)
+                | Store::Log(_)
+                | Store::ReadAll { .. }
+                | Store::Seen { .. } => None,
             })
             .min();
         self.storage.apply(stores)?;
