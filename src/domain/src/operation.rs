@@ -509,18 +509,22 @@ mod tests {
             (
                 "GET",
                 "/v1/notifications/01929c3e-0000-7000-8000-000000000001",
-                Ok(Operation::Status(id)),
+                Ok(Operation::Service(ServiceOperation::Status(id))),
             ),
             (
                 "GET",
                 "/v1/users/u%201/export",
-                Ok(Operation::ExportUser("u%201")),
+                Ok(Operation::Service(ServiceOperation::ExportUser("u%201"))),
             ),
-            ("GET", "/v1/presence/users/", Ok(Operation::PresenceOfUser(""))),
+            (
+                "GET",
+                "/v1/presence/users/",
+                Ok(Operation::Service(ServiceOperation::PresenceOfUser(""))),
+            ),
             (
                 "POST",
                 "/v1/templates/a/render",
-                Ok(Operation::RenderTemplate("a")),
+                Ok(Operation::Service(ServiceOperation::RenderTemplate("a"))),
             ),
             ("GET", "/v1/notifications/x", Err(RouteError::NotFound)),
             ("POST", "/v1/notifications/x/retry", Err(RouteError::NotFound)),
