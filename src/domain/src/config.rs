@@ -67,6 +67,8 @@ variables! {
     RECOVERY = "on";
     /// `auto`, `required` or `off`: which sessions must acknowledge a notification before it counts as delivered.
     ACK_MODE = "auto";
+    /// Days that the record keeps a notification and what became of it: 1 to 3,650.
+    RETENTION_DAYS = "90";
 }
 
 /// The largest packet or request body a client may send, in bytes (DESIGN 10).
@@ -78,6 +80,8 @@ pub const MAX_PAYLOAD_BYTES: usize = if cfg!(feature = "conformance") {
 
 /// The shortest heartbeat that may be set, in milliseconds; the protocol suites ask for less.
 const SHORTEST_HEARTBEAT_MS: u64 = if cfg!(feature = "conformance") { 100 } else { 1_000 };
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// How long a session outlives its token, in milliseconds (DESIGN 3.5).
 pub const EXPIRY_GRACE_MS: u64 = 25_000;
@@ -101,6 +105,8 @@ pub struct Config {
     pub recovery: Recovery,
     /// Which sessions must acknowledge.
     pub ack_mode: AckMode,
+    /// The record keeps a notification for this long, in milliseconds.
+    pub retention_ms: u64,
     /// Makes and checks what clients pass back.
     pub signer: Signer,
 }
@@ -231,6 +237,7 @@ impl Config {
                 ("off", AckMode::Off),
             ],
         );
+        let retention_days = reader.integer(RETENTION_DAYS, 1, 3_650);
         match (algorithm, recovery, ack_mode) {
             (Some(algorithm), Some(recovery), Some(ack_mode)) if reader.errors.is_empty() => Ok(Self {
                 token_key: TokenKey::new(algorithm, secret.as_bytes(), audience),
@@ -241,6 +248,7 @@ impl Config {
                 keepalive_grace_ms,
                 recovery,
                 ack_mode,
+                retention_ms: retention_days.saturating_mul(DAY_MS),
                 signer: Signer::new(secret.as_bytes()),
             }),
             _ => Err(reader.errors),
@@ -331,6 +339,7 @@ mod tests {
         assert_eq!(config.connect_timeout_ms, 45_000);
         assert_eq!(config.handshake.cookie, "auth_token");
         assert_eq!(config.ack_mode, AckMode::Auto);
+        assert_eq!(config.retention_ms, 90 * DAY_MS);
     }
 
     #[test]
@@ -349,6 +358,7 @@ mod tests {
             ("PING_TIMEOUT_MS", "1e9"),
             ("CONNECT_TIMEOUT_MS", ""),
             ("ACK_MODE", "AUTO"),
+            ("RETENTION_DAYS", "0"),
         ])
         .unwrap_err();
         let names: Vec<_> = errors.iter().map(|error| error.name).collect();
@@ -366,6 +376,7 @@ mod tests {
                 "PING_INTERVAL_MS",
                 "PING_TIMEOUT_MS",
                 "ACK_MODE",
+                "RETENTION_DAYS",
             ]
         );
         assert!(

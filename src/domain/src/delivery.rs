@@ -56,20 +56,52 @@ pub enum Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
-    /// See [`Delivery::Pending`].
+    /// No socket has confirmed it.
     Pending,
-    /// See [`Delivery::Delivered`].
+    /// An attempt was not acknowledged in time.
+    Failed,
+    /// No attempt was acknowledged.
+    PermanentFailure,
+    /// Confirmed by some device.
     Delivered,
+    /// The user has muted its category.
+    Suppressed,
+    /// It expired before anybody confirmed it.
+    Expired,
+    /// It was retracted or replaced before anybody confirmed it.
+    Canceled,
 }
 
 impl DeliveryStatus {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Failed,
+        Self::PermanentFailure,
+        Self::Delivered,
+        Self::Suppressed,
+        Self::Expired,
+        Self::Canceled,
+    ];
+
     /// The name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
+            Self::Failed => "failed",
+            Self::PermanentFailure => "permanent_failure",
             Self::Delivered => "delivered",
+            Self::Suppressed => "suppressed",
+            Self::Expired => "expired",
+            Self::Canceled => "canceled",
         }
+    }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
     }
 }
 

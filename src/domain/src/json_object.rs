@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::problem::{Code, Problem};
+
 /// One mistake in a request body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
@@ -40,6 +42,17 @@ impl<'a> JsonObject<'a> {
             members,
             unknown: Vec::new(),
             invalid: Vec::new(),
+        })
+    }
+
+    /// Splits a whole request body.
+    ///
+    /// # Errors
+    /// [`Code::MalformedJson`] when it is not a JSON object.
+    pub fn parse_body(body: &'a str) -> Result<Self, Problem> {
+        Self::parse(body, "").map_err(|error| {
+            let place = format!("at line {} column {}", error.line(), error.column());
+            Problem::new(Code::MalformedJson).detail(place)
         })
     }
 
@@ -97,6 +110,30 @@ impl<'a> JsonObject<'a> {
         });
     }
 
+    /// Whether nothing is wrong so far and everything was taken.
+    #[must_use]
+    pub const fn is_flawless(&self) -> bool {
+        self.members.is_empty() && self.unknown.is_empty() && self.invalid.is_empty()
+    }
+
+    /// Ends the reading of a whole body: whatever was not taken is unknown.
+    ///
+    /// # Errors
+    /// One [`Problem`] that names every mistake: [`Code::UnknownField`] when there are unknown fields,
+    /// otherwise [`Code::InvalidRequest`].
+    pub fn finish(mut self) -> Result<(), Problem> {
+        self.close();
+        if !self.unknown.is_empty() {
+            let mut errors = self.unknown;
+            errors.append(&mut self.invalid);
+            return Err(Problem::new(Code::UnknownField).errors(errors));
+        }
+        if !self.invalid.is_empty() {
+            return Err(Problem::new(Code::InvalidRequest).errors(self.invalid));
+        }
+        Ok(())
+    }
+
     /// Ends the reading: whatever was not taken is unknown. A nested object's findings join its parent's.
     pub fn finish_into(mut self, parent: &mut JsonObject<'_>) {
         self.close();
@@ -104,8 +141,7 @@ impl<'a> JsonObject<'a> {
         parent.invalid.append(&mut self.invalid);
     }
 
-    /// Ends the reading of the outermost object: whatever was not taken is unknown.
-    pub fn close(&mut self) {
+    fn close(&mut self) {
         for (name, _) in std::mem::take(&mut self.members) {
             self.unknown.push(Mistake {
                 pointer: self.pointer_to(&name),

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::auth::AuthError;
-use crate::push::Mistake;
+use crate::json_object::Mistake;
+use crate::page::PageError;
 use crate::service_key::ServiceKeyError;
 
 /// Most mistakes named in one problem.
@@ -98,7 +99,15 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Mistake>,
+    errors: Vec<Fault>,
+}
+
+/// One thing that is wrong, by its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Fault {
+    Body(Mistake),
+    Parameter { parameter: &'static str, detail: String },
 }
 
 impl Problem {
@@ -128,8 +137,19 @@ impl Problem {
     #[must_use]
     pub fn errors(mut self, mut errors: Vec<Mistake>) -> Self {
         errors.truncate(MAX_MISTAKES);
-        self.errors = errors;
+        self.errors = errors.into_iter().map(Fault::Body).collect();
         self
+    }
+
+    /// [`Code::InvalidParameter`], naming the parameter and what was expected of it.
+    #[must_use]
+    pub fn parameter(parameter: &'static str, detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(Code::InvalidParameter);
+        problem.errors.push(Fault::Parameter {
+            parameter,
+            detail: detail.into(),
+        });
+        problem
     }
 
     /// The HTTP status to answer with.
@@ -153,6 +173,12 @@ impl From<AuthError> for Problem {
             | AuthError::UserMismatch => Code::InvalidCredential,
         };
         Self::new(code).detail(format!("{}: {error}", error.code()))
+    }
+}
+
+impl From<PageError> for Problem {
+    fn from(error: PageError) -> Self {
+        Self::parameter(error.parameter(), error.to_string())
     }
 }
 
@@ -181,6 +207,14 @@ mod tests {
         };
         let problem = Problem::new(Code::UnknownField).errors(vec![mistake; 1_000]);
         assert_eq!(problem.errors.len(), MAX_MISTAKES);
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        assert_eq!(
+            serde_json::to_string(&Problem::from(PageError::Limit)).unwrap(),
+            r#"{"type":"/problems/invalid-parameter","title":"A query parameter is not valid","status":400,"code":"invalid_parameter","errors":[{"parameter":"limit","detail":"limit must be a whole number from 1 to 100"}]}"#
+        );
     }
 
     #[test]
