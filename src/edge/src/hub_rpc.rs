@@ -97,6 +97,8 @@ pub(crate) enum NudgeReply {
     Applied(Receipt),
     /// The entry was in the inbox and is not any more.
     Gone,
+    /// The user has muted the entry's category: it never comes into the inbox.
+    Suppressed,
 }
 
 /// An [`Entry`] between objects.

@@ -1,5 +1,6 @@
 //! Which request goes where.
 
+use dormouse_domain::id::NotificationId;
 use dormouse_domain::problem::{Code, Problem};
 use serde::Serialize;
 use worker::{Context, Env, Method, Request, Response};
@@ -11,6 +12,9 @@ use crate::{api, instruments, settings, socket_io};
 enum Route<'a> {
     Health,
     Push,
+    PushBatch,
+    Notification(NotificationId),
+    Recipients(NotificationId),
     List,
     Counts,
     PresenceOfUser(&'a str),
@@ -23,6 +27,9 @@ impl<'a> Route<'a> {
         match path {
             ["healthz"] => Some(Self::Health),
             ["v1", "notifications"] => Some(Self::Push),
+            ["v1", "notifications", "batch"] => Some(Self::PushBatch),
+            ["v1", "notifications", id] => NotificationId::parse(id).ok().map(Self::Notification),
+            ["v1", "notifications", id, "recipients"] => NotificationId::parse(id).ok().map(Self::Recipients),
             ["v1", "me", "notifications"] => Some(Self::List),
             ["v1", "me", "notifications", "unread-count"] => Some(Self::Counts),
             ["v1", "presence", "users", user] => Some(Self::PresenceOfUser(user)),
@@ -33,16 +40,19 @@ impl<'a> Route<'a> {
     }
 
     fn allows(&self, method: &Method) -> Result<(), Refusal> {
-        let allowed = match self {
-            Self::Health | Self::List | Self::Counts | Self::PresenceOfUser(_) => Method::Get,
-            Self::Push => Method::Post,
+        let allowed: &[Method] = match self {
+            Self::Health | Self::List | Self::Counts | Self::PresenceOfUser(_) | Self::Recipients(_) => {
+                &[Method::Get]
+            }
+            Self::Push | Self::PushBatch => &[Method::Post],
+            Self::Notification(_) => &[Method::Get, Method::Delete],
             #[cfg(feature = "instruments")]
             Self::Instruments(_) => return Ok(()),
         };
-        if *method == allowed {
+        if allowed.contains(method) {
             Ok(())
         } else {
-            Err(Refusal::MethodNotAllowed(allowed))
+            Err(Refusal::MethodNotAllowed(allowed.to_vec()))
         }
     }
 }
@@ -75,6 +85,12 @@ async fn answer(request: Request, env: &Env, context: &Context) -> Result<Respon
     match route {
         Route::Health => health(env),
         Route::Push => api::notifications::push(request, env).await,
+        Route::PushBatch => api::notifications::batch(request, env).await,
+        Route::Notification(id) if request.method() == Method::Delete => {
+            api::notifications::delete(&request, env, id).await
+        }
+        Route::Notification(id) => api::notifications::status(&request, env, id).await,
+        Route::Recipients(id) => api::notifications::recipients(&request, env, id).await,
         Route::List => api::me::list(&request, env).await,
         Route::Counts => api::me::counts(&request, env).await,
         Route::PresenceOfUser(user) => api::presence::user(&request, env, user).await,

@@ -1,11 +1,11 @@
 //! `/v1/me`: a user's own inbox. No user id is ever taken from the request.
 
 use dormouse_domain::page::PageRequest;
-use dormouse_domain::problem::{Code, Problem};
+use dormouse_domain::problem::Problem;
 use worker::{Env, Request, Response};
 
 use super::authorize_user;
-use crate::http::Refusal;
+use crate::http::{Refusal, parameter};
 use crate::hub_rpc::{HubCall, HubRequest};
 use crate::settings;
 
@@ -13,14 +13,11 @@ use crate::settings;
 pub(crate) async fn list(request: &Request, env: &Env) -> Result<Response, Refusal> {
     let config = settings::load(env)?;
     let identity = authorize_user(request, &config)?;
-    let url = request.url()?;
-    let parameter = |wanted: &str| {
-        url.query_pairs()
-            .find(|(name, _)| name == wanted)
-            .map(|(_, value)| value.into_owned())
-    };
-    let page = PageRequest::parse(parameter("limit").as_deref(), parameter("cursor").as_deref())
-        .map_err(|error| Problem::new(Code::InvalidParameter).detail(error.to_string()))?;
+    let page = PageRequest::parse(
+        parameter(request, "limit")?.as_deref(),
+        parameter(request, "cursor")?.as_deref(),
+    )
+    .map_err(Problem::from)?;
     let call = HubCall::List(page);
     Ok(HubRequest::new(identity.user, call).send(env).await?)
 }

@@ -1,46 +1,27 @@
-//! All SQL of the record.
+//! All SQL of the record: here what the users' objects read and write.
+
+mod push;
+mod retention;
+mod scheduled;
+mod status;
+
+pub(crate) use self::push::{Claim, Commit, Committed, Order, Origin, When};
+pub(crate) use self::retention::Rest;
+pub(crate) use self::scheduled::Cancellation;
 
 use dormouse_domain::delivery::Delivery;
 use dormouse_domain::id::{NotificationId, UserId};
-use dormouse_domain::idempotency::IdempotencyKey;
 use dormouse_domain::inbox::Entry;
 use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
-use worker::{D1Database, D1PreparedStatement, D1Result, Error, Result, console_warn};
+use worker::{D1Database, D1PreparedStatement, D1Result, Error, Result};
 
-use crate::instruments::{FailPoint, Unit, count, reach};
+use crate::instruments::{Unit, count};
 
 /// The record.
 pub(crate) struct Database(D1Database);
-
-/// The use of an `Idempotency-Key`.
-pub(crate) struct Claim {
-    /// The credential and the route.
-    pub(crate) scope: String,
-    pub(crate) key: IdempotencyKey,
-    /// What the body is.
-    pub(crate) fingerprint: String,
-}
-
-/// What became of a push.
-pub(crate) enum Commit {
-    /// It is stored.
-    Stored(Committed),
-    /// The key stands for this earlier push of the same body.
-    Replayed(Committed),
-    /// The key stands for a push of another body.
-    Mismatch,
-}
-
-/// A stored push.
-pub(crate) struct Committed {
-    /// What is stored, when it is not what was handed in.
-    pub(crate) notification: Option<Notification>,
-    /// The number of the push in each user's room.
-    pub(crate) entries: Vec<(UserId, u64)>,
-}
 
 /// A user's delivery state the record does not have yet.
 #[derive(Debug)]
@@ -48,31 +29,6 @@ pub(crate) struct OwedDelivery {
     pub(crate) notification_id: NotificationId,
     pub(crate) delivery: Delivery,
 }
-
-/// How long an `Idempotency-Key` stands for its push (reference draft: the server decides; here 24 h).
-const IDEMPOTENCY_WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
-
-/// The key is taken unless it already stands for something younger than the window.
-const CLAIM_KEY: &str = "
-INSERT INTO idempotency (scope, key, fingerprint, notification_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
-ON CONFLICT (scope, key) DO UPDATE SET
-  fingerprint = excluded.fingerprint, notification_id = excluded.notification_id, created_at = excluded.created_at
-WHERE created_at < ?6";
-
-/// True while this push is not stored yet and, if it has a key, the key stands for it. The notification
-/// is inserted last, so that within one transaction the condition holds for every statement or none.
-const NOT_STORED_YET: &str = "
-NOT EXISTS (SELECT 1 FROM notifications WHERE id = ?1)
-AND (?2 IS NULL OR EXISTS (SELECT 1 FROM idempotency WHERE scope = ?2 AND key = ?3 AND notification_id = ?1))";
-
-/// The stored push this request stands for: its own, or the one its key stood for already. Written with
-/// subqueries, not a join, which would read every notification.
-const READ_WINNER: &str = "
-SELECT n.id, n.created_at, n.audience, CASE WHEN n.id = ?1 THEN NULL ELSE n.content END AS content,
-  (SELECT fingerprint FROM idempotency WHERE scope = ?2 AND key = ?3) AS fingerprint
-FROM notifications n
-WHERE n.id = CASE WHEN ?2 IS NULL THEN ?1
-  ELSE (SELECT notification_id FROM idempotency WHERE scope = ?2 AND key = ?3) END";
 
 const READ_ROOM: &str = "
 SELECT a.n, n.id, n.created_at, n.content
@@ -87,113 +43,6 @@ WHERE deliveries.notification_id = o.value ->> 'n' AND deliveries.user_id = ?1";
 impl Database {
     pub(crate) const fn new(database: D1Database) -> Self {
         Self(database)
-    }
-
-    /// Stores a push for `users` in one transaction: key, notification, room logs, deliveries. What
-    /// failed is tried once more with the same ids, which is harmless when only the answer was lost.
-    ///
-    /// # Errors
-    /// When the record could not be written: then nothing of it is stored, or, if the second answer
-    /// was lost too, all of it.
-    pub(crate) async fn commit(
-        &self,
-        notification: &Notification,
-        users: &[UserId],
-        claim: Option<&Claim>,
-    ) -> Result<Commit> {
-        match self.try_commit(notification, users, claim).await {
-            Ok(commit) => Ok(commit),
-            Err(error) => {
-                console_warn!("a push was not stored at the first attempt: {error}");
-                self.try_commit(notification, users, claim).await
-            }
-        }
-    }
-
-    async fn try_commit(
-        &self,
-        notification: &Notification,
-        users: &[UserId],
-        claim: Option<&Claim>,
-    ) -> Result<Commit> {
-        let id = JsValue::from(notification.id.to_string());
-        let created_at = timestamp(notification.created_at);
-        let rooms: Vec<String> = users.iter().map(user_room).collect();
-        let rooms = JsValue::from(serde_json::to_string(&rooms)?);
-        let scope = claim.map_or(JsValue::NULL, |claim| JsValue::from(&claim.scope));
-        let key = claim.map_or(JsValue::NULL, |claim| JsValue::from(claim.key.as_str()));
-        let gate = [id.clone(), scope.clone(), key.clone()];
-
-        let mut statements = Vec::with_capacity(5);
-        if let Some(claim) = claim {
-            let window = Timestamp::from_ms(
-                notification
-                    .created_at
-                    .as_ms()
-                    .saturating_sub(IDEMPOTENCY_WINDOW_MS),
-            );
-            statements.push(self.statement(
-                CLAIM_KEY,
-                &[
-                    scope.clone(),
-                    key.clone(),
-                    JsValue::from(&claim.fingerprint),
-                    id.clone(),
-                    created_at.clone(),
-                    timestamp(window),
-                ],
-            )?);
-        }
-        let gated = |insert: &str, more: &[JsValue]| {
-            self.statement(
-                &format!("{insert} WHERE {NOT_STORED_YET}"),
-                &[gate.as_slice(), more].concat(),
-            )
-        };
-        statements.push(gated(
-            "INSERT INTO audience (room, n, kind, ref)
-             SELECT j.value, COALESCE((SELECT MAX(n) FROM audience WHERE room = j.value), 0) + 1, 'push', ?1
-             FROM json_each(?4) AS j",
-            std::slice::from_ref(&rooms),
-        )?);
-        statements.push(gated(
-            "INSERT INTO deliveries (notification_id, user_id, status, attempts)
-             SELECT ?1, substr(j.value, length('user:') + 1), 'pending', 0 FROM json_each(?4) AS j",
-            std::slice::from_ref(&rooms),
-        )?);
-        statements.push(gated(
-            "INSERT INTO notifications (id, created_at, content, audience)
-             SELECT ?1, ?5, ?6, (
-               SELECT json_group_array(json_array(j.value, (SELECT MAX(n) FROM audience WHERE room = j.value)))
-               FROM json_each(?4) AS j)",
-            &[rooms, created_at, JsValue::from(serde_json::to_string(&notification.content)?)],
-        )?);
-        statements.push(self.statement(READ_WINNER, &gate)?);
-        let results = self.batch(statements).await?;
-        reach(FailPoint::CommitAnswered).await?;
-        let winner: Winner = results
-            .last()
-            .ok_or_else(|| missing("the stored push"))?
-            .results()?
-            .into_iter()
-            .next()
-            .ok_or_else(|| missing("the stored push"))?;
-        if let Some(claim) = claim
-            && winner.fingerprint.as_deref() != Some(&claim.fingerprint)
-        {
-            return Ok(Commit::Mismatch);
-        }
-        let entries = entries(&winner.audience)?;
-        Ok(match winner.content {
-            None => Commit::Stored(Committed {
-                notification: None,
-                entries,
-            }),
-            Some(content) => Commit::Replayed(Committed {
-                notification: Some(stored(&winner.id, winner.created_at, &content)?),
-                entries,
-            }),
-        })
     }
 
     /// Entries of a user's room after `cursor`, in order, at most `limit`.
@@ -277,27 +126,8 @@ impl Database {
     }
 }
 
-#[derive(Deserialize)]
-struct Winner {
-    id: String,
-    created_at: f64,
-    audience: String,
-    fingerprint: Option<String>,
-    content: Option<String>,
-}
-
 fn user_room(user: &UserId) -> String {
     format!("user:{user}")
-}
-
-/// The users' entries of a stored `audience` column, `[["user:41", 7], ...]`.
-fn entries(audience: &str) -> Result<Vec<(UserId, u64)>> {
-    let rooms: Vec<(String, u64)> = serde_json::from_str(audience)?;
-    rooms
-        .into_iter()
-        .filter_map(|(room, n)| room.strip_prefix("user:").map(|user| (user.to_owned(), n)))
-        .map(|(user, n)| Ok((UserId::parse(&user).map_err(corrupt)?, n)))
-        .collect()
 }
 
 fn stored(id: &str, created_at: f64, content: &str) -> Result<Notification> {
