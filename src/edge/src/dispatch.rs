@@ -153,13 +153,20 @@ impl From<NudgeReply> for Told {
     }
 }
 
+/// An entry of a user's room, and the place of its commit.
+struct StoredEntry<'a> {
+    at: usize,
+    n: u64,
+    notification: &'a Notification,
+}
+
 /// What each user's hub has said to one push.
 pub(crate) type ToldUsers = Vec<(UserId, Told)>;
 
 /// Brings what was stored to the hubs of its users: many users at a time, each user's entries in order.
 /// What their hubs have said, for each commit.
 pub(crate) async fn nudge(env: &Env, commits: &[Commit]) -> Vec<ToldUsers> {
-    let mut hubs: Vec<(&UserId, Vec<(usize, u64, &Notification)>)> = Vec::new();
+    let mut hubs: Vec<(&UserId, Vec<StoredEntry<'_>>)> = Vec::new();
     for (at, commit) in commits.iter().enumerate() {
         let Commit::Stored(Committed {
             notification,
@@ -170,7 +177,11 @@ pub(crate) async fn nudge(env: &Env, commits: &[Commit]) -> Vec<ToldUsers> {
             continue;
         };
         for (user, n) in entries {
-            let entry = (at, *n, notification);
+            let entry = StoredEntry {
+                at,
+                n: *n,
+                notification,
+            };
             match hubs.iter_mut().find(|(known, _)| *known == user) {
                 Some((_, entries)) => entries.push(entry),
                 None => hubs.push((user, vec![entry])),
@@ -179,9 +190,9 @@ pub(crate) async fn nudge(env: &Env, commits: &[Commit]) -> Vec<ToldUsers> {
     }
     let hubs = hubs.into_iter().map(|(user, entries)| async move {
         let mut told = Vec::with_capacity(entries.len());
-        for (at, n, notification) in entries {
-            let call = HubCall::Nudge(EntryRecord::new(n, notification));
-            told.push((at, user, nudge_one(env, user.clone(), call).await));
+        for entry in entries {
+            let call = HubCall::Nudge(EntryRecord::new(entry.n, entry.notification));
+            told.push((entry.at, user, nudge_one(env, user.clone(), call).await));
         }
         told
     });
