@@ -5,7 +5,7 @@ import { mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
-import { setTimeout as delay } from "node:timers/promises";
+import { setInterval as every, setTimeout as delay } from "node:timers/promises";
 import { fail, port, url } from "./arguments.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -15,6 +15,12 @@ const ENVIRONMENT = process.env.ENVIRONMENT;
 const DEFAULT_PORT = 8787;
 const READY_WITHIN_MS = 60_000;
 const END_WITHIN_MS = 5_000;
+const MINUTE_MS = 60_000;
+// Where wrangler takes it that a cron trigger fires.
+const TRIGGER = "/cdn-cgi/local/scheduled";
+// As in wrangler.toml: the one fires every minute, the other once an hour.
+const DELIVER = "* * * * *";
+const FORGET = "23 * * * *";
 
 // Nothing here asks anything of the network, and nothing is written outside STATE and the project's ignored folders.
 // A rebuild that wrangler starts is a make of its own.
@@ -54,6 +60,7 @@ console.log(`==> starting on port ${port}`);
 const server = exit(wrangler(["dev", "--port", String(port), "--show-interactive-dev-session=false"]));
 const ready = await Promise.race([answers(`${url}/healthz`), server.then(() => false)]);
 if (ready) console.log(ENVIRONMENT ? `\nDormouse (${ENVIRONMENT}) is ready on ${url}\n` : next());
+if (ready && !ENVIRONMENT) fireCrons();
 await end(await server);
 
 /** Starts wrangler in a process group of its own, whose id then names all of its processes. */
@@ -82,6 +89,22 @@ async function answers(address) {
   }
   console.error(`no answer from ${address} within ${READY_WITHIN_MS / 1000} s`);
   await end(1);
+}
+
+/** On a developer's machine crons fire only when they are asked to. */
+async function fireCrons() {
+  let minutes = 0;
+  for await (const _ of every(MINUTE_MS)) {
+    minutes += 1;
+    await fire(DELIVER);
+    if (minutes % 60 === 23) await fire(FORGET);
+  }
+}
+
+/** What goes wrong is in the Worker's log, and the next minute comes. */
+async function fire(cron) {
+  const response = await fetch(`${url}${TRIGGER}?${new URLSearchParams({ cron })}`).catch(() => undefined);
+  await response?.arrayBuffer();
 }
 
 /** Ends what runs and then this process. Does not return: whoever awaits it goes no further. */

@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
+use dormouse_domain::batch;
 use dormouse_domain::auth::{Algorithm, Audience, AuthError, TokenKey};
 use dormouse_domain::config::{HandshakeConfig, QueryToken};
 use dormouse_domain::engine_request::{EngineQuery, Method, Upgrade};
@@ -15,7 +16,7 @@ use dormouse_domain::id::{MAX_NAME_BYTES, NotificationId, RecipientId, UserId};
 use dormouse_domain::idempotency::{IdempotencyKey, MAX_KEY_CHARS, fingerprint};
 use dormouse_domain::markdown;
 use dormouse_domain::notification::{Content, Notification, NotificationView};
-use dormouse_domain::page::{Cursor, MAX_LIMIT, PageRequest};
+use dormouse_domain::page::{Cursor, MAX_LIMIT, PageRequest, UserCursor};
 use dormouse_domain::push::{MAX_CONTENT_BYTES, MAX_RECIPIENTS, MAX_TITLE_CHARS, Push};
 use dormouse_domain::recovery::{Offset, Pid};
 use dormouse_domain::service_key::{Scope, ServiceKeys};
@@ -87,6 +88,10 @@ enum Field {
     Data,
     Category,
     Priority,
+    Ttl,
+    ExpiresAt,
+    DeliverAt,
+    CollapseKey,
     Unknown,
 }
 
@@ -96,6 +101,8 @@ enum Value {
     Long(u16),
     Object(Vec<(Inner, Tree)>),
     Priority,
+    Number(u32),
+    Instant(u32),
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -146,6 +153,10 @@ impl Field {
             Self::Data => "data",
             Self::Category => "category",
             Self::Priority => "priority",
+            Self::Ttl => "ttl",
+            Self::ExpiresAt => "expires_at",
+            Self::DeliverAt => "deliver_at",
+            Self::CollapseKey => "collapse_key",
             Self::Unknown => "ti~t/le",
         }
     }
@@ -164,6 +175,8 @@ impl Value {
                 format!("{{{}}}", members.join(","))
             }
             Self::Priority => "\"high\"".to_owned(),
+            Self::Number(number) => number.to_string(),
+            Self::Instant(seconds) => format!("\"{}\"", NOW.after_ms(u64::from(*seconds) * 1_000)),
         }
     }
 }
@@ -192,7 +205,12 @@ fn push(body: &str) {
             "spacing counts"
         );
     }
-    let push = match Push::parse(body) {
+    for body in [body.to_owned(), format!("{{\"items\":[{body}]}}")] {
+        if let Ok(items) = batch::parse(&body, NOW) {
+            assert!((1..=batch::MAX_ITEMS).contains(&items.len()));
+        }
+    }
+    let push = match Push::parse(body, NOW) {
         Ok(push) => push,
         Err(problem) => {
             assert!((400..500).contains(&problem.status()));
@@ -206,6 +224,10 @@ fn push(body: &str) {
     let users: Vec<_> = push.users().collect();
     for (at, user) in users.iter().enumerate() {
         assert!(!users[..at].contains(user));
+    }
+    if push.lapsed.is_none() {
+        assert!(push.deliver_at.is_none_or(|at| at > NOW));
+        assert!(push.content.expires_at.is_none_or(|at| at > push.deliver_at.unwrap_or(NOW)));
     }
     let stored = serde_json::to_string(&push.content).expect("content is JSON");
     let loaded: Content = serde_json::from_str(&stored).expect("what was stored is loaded");
@@ -226,6 +248,9 @@ fn passed_back(text: &str) {
     let user = UserId::parse("u1").expect("is an id");
     if let Ok(cursor) = Cursor::parse(text) {
         assert_eq!(Cursor::parse(&cursor.encode()), Ok(cursor));
+    }
+    if let Ok(cursor) = UserCursor::parse(text) {
+        assert_eq!(UserCursor::parse(&cursor.encode()), Ok(cursor));
     }
     if let Some(offset) = Offset::parse(text) {
         assert_eq!(Offset::parse(&offset.encode()), Some(offset));

@@ -116,7 +116,7 @@ test("the pusher is told what became of each recipient", async () => {
   assert.deepEqual(body, {
     id: body.id,
     created_at: body.created_at,
-    counts: { created: 2, rejected: 0 },
+    counts: { created: 2, suppressed: 0, rejected: 0 },
     results: [
       { to: "user:told-online", ...online, delivery_status: "delivered", online: true },
       { to: "user:told-offline", ...offline, delivery_status: "pending", online: false },
@@ -193,7 +193,7 @@ test("one push to several users is one notification and an entry in each one's l
   const tabs = await Promise.all(users.map((user) => connected(server.connect(user))));
   const { status, body } = await server.push({ to: users.map((user) => `user:${user}`), title: "All" });
   assert.equal(status, 201);
-  assert.deepEqual(body.counts, { created: 3, rejected: 0 });
+  assert.deepEqual(body.counts, { created: 3, suppressed: 0, rejected: 0 });
   for (const [i, tab] of tabs.entries()) {
     const item = await nextEvent(tab, "notification:new");
     assert.deepEqual([item.id, item.recipient_id], [body.id, body.results[i].recipient_id]);
@@ -209,7 +209,7 @@ test("a user named twice gets the notification once", async () => {
   const { status, body } = await server.push({ to: ["user:twice", "user:twice", "user:twice"], title: "Once" });
   assert.equal(status, 201);
   assert.equal(body.results.length, 1);
-  assert.deepEqual(body.counts, { created: 1, rejected: 0 });
+  assert.deepEqual(body.counts, { created: 1, suppressed: 0, rejected: 0 });
   await tab.emitWithAck("ping");
   assert.deepEqual(received(tab), [body.id]);
   await consistent(server, "twice", [body.id]);
@@ -220,7 +220,7 @@ test("some rejected recipients make it 207, with a result for each, and the othe
   const to = ["user:accepted", "user:", "usr:x", `user:${"x".repeat(129)}`, 7, "user:a\u0007b", "dept:"];
   const { status, body } = await server.push({ to, title: "Some" });
   assert.equal(status, 207);
-  assert.deepEqual(body.counts, { created: 1, rejected: 6 });
+  assert.deepEqual(body.counts, { created: 1, suppressed: 0, rejected: 6 });
   assert.equal(body.results.length, 7);
   assert.equal(body.results[0].status, "created");
   for (const [i, result] of body.results.entries()) {

@@ -17,6 +17,7 @@ const commands = {
         log: new Log(LogLevel.WARN),
         logRequests: false,
         cf: false,
+        unsafeTriggerHandlers: true,
         resourcePersistencePath: persist,
         handleStructuredLogs: ({ level, message }) => process.send({ log: `[${level}] ${message}` }),
         workers: [{ ...options, ...modules(bundle) }],

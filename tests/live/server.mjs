@@ -174,6 +174,15 @@ class Server {
     return answer.body;
   }
 
+  // ---- the clock ----
+
+  /** Fires a cron trigger and waits until the Worker is done with it. */
+  async cron(expression = "* * * * *") {
+    const path = `/cdn-cgi/local/scheduled?${new URLSearchParams({ cron: expression, format: "json" })}`;
+    const { status, body } = await this.api("GET", path);
+    if (status !== 200) throw new Error(`GET ${path}: ${status} ${JSON.stringify(body)}`);
+  }
+
   // ---- what a service does ----
 
   /** One request on a connection of its own. Never throws for a status; throws when there is no answer. */
@@ -195,6 +204,11 @@ class Server {
   }
 
   // ---- what a client does ----
+
+  /** Many pushes in one request. */
+  pushBatch(items, { key = this.serviceKey, headers = {} } = {}) {
+    return this.api("POST", "/v1/notifications/batch", { key, body: { items }, headers });
+  }
 
   /** A token for `user`. A negative `ttl` (seconds) gives an expired one; a claim set to undefined is left out. */
   token(user, { ttl, departments, claims, alg, header, secret = this.jwtSecret } = {}) {

@@ -402,6 +402,7 @@ mod tests {
             ("PING_TIMEOUT_MS", "1e9"),
             ("CONNECT_TIMEOUT_MS", ""),
             ("ACK_MODE", "AUTO"),
+            ("RETENTION_DAYS", "0"),
         ])
         .unwrap_err();
         let names: Vec<_> = errors.iter().map(|error| error.name).collect();
@@ -419,6 +420,7 @@ mod tests {
                 "PING_INTERVAL_MS",
                 "PING_TIMEOUT_MS",
                 "ACK_MODE",
+                "RETENTION_DAYS",
             ]
         );
         assert!(

@@ -43,11 +43,20 @@ impl IdempotencyKey {
     }
 }
 
-/// SHA-256 in hexadecimal of a JSON body, blind to spacing and to the order of members.
+/// The member that holds the key where one body has many pushes.
+pub const KEY_MEMBER: &str = "idempotency_key";
+
+/// SHA-256 in hexadecimal of a JSON body, blind to spacing, to the order of members and to the key
+/// itself: a push is the same whichever way its key was given.
 /// A body too deep to be compared by value (over 128 levels) is taken byte by byte.
 #[must_use]
 pub fn fingerprint(body: &str) -> String {
-    let canonical = serde_json::from_str::<Value>(body).map(|value| value.to_string());
+    let canonical = serde_json::from_str::<Value>(body).map(|mut value| {
+        if let Some(members) = value.as_object_mut() {
+            members.remove(KEY_MEMBER);
+        }
+        value.to_string()
+    });
     format!("{:x}", Sha256::digest(canonical.as_deref().unwrap_or(body)))
 }
 
@@ -79,5 +88,13 @@ mod tests {
         assert_eq!(one, fingerprint("{ \"b\": {\"d\":[1, 2],\"c\":2}, \"a\":1 }"));
         assert_ne!(one, fingerprint(r#"{"a":1,"b":{"c":2,"d":[2,1]}}"#));
         assert_eq!(one.len(), 64);
+        assert_eq!(
+            one,
+            fingerprint(r#"{"a":1,"idempotency_key":"k","b":{"c":2,"d":[1,2]}}"#)
+        );
+        assert_ne!(
+            one,
+            fingerprint(r#"{"a":1,"b":{"c":2,"d":[1,2],"idempotency_key":"k"}}"#)
+        );
     }
 }

@@ -138,6 +138,12 @@ impl<'a> JsonObject<'a> {
         });
     }
 
+    /// Whether nothing is wrong so far and everything was taken.
+    #[must_use]
+    pub const fn is_flawless(&self) -> bool {
+        self.members.is_empty() && self.unknown.is_empty() && self.invalid.is_empty()
+    }
+
     /// Ends the reading of a whole body: whatever was not taken is unknown.
     ///
     /// # Errors

@@ -181,6 +181,10 @@ mod tests {
         let smallest = r#"{"title":"t","content":"","priority":"normal"}"#;
         let content: Content = serde_json::from_str(smallest).unwrap();
         assert_eq!(serde_json::to_string(&content).unwrap(), smallest);
+        let passing =
+            r#"{"title":"t","content":"","priority":"low","expires_at":1795158000000,"collapse_key":"k"}"#;
+        let content: Content = serde_json::from_str(passing).unwrap();
+        assert_eq!(serde_json::to_string(&content).unwrap(), passing);
     }
 
     #[test]
@@ -196,5 +200,19 @@ mod tests {
             r#"{"id":"01929c3e-0000-7000-8000-000000000001","recipient_id":"RECIPIENT","seq":7,"title":"Order","content":"**Paid**","content_html":"<p><strong>Paid</strong></p>\n","message":"**Paid**","type":{"id":"order","name":"Order","icon":"cart","color":null},"sender":{"id":"s","username":null,"display_name":"Shop"},"action_url":"/o/1","action_text":"Open","data":{"z":1,"a":[2]},"category":"orders","priority":"high","created_at":"2026-11-20T07:00:00.000Z","expires_at":null}"#
                 .replace("RECIPIENT", &recipient.to_string())
         );
+    }
+
+    #[test]
+    fn the_view_shows_when_it_is_over() {
+        let mut content: Content = serde_json::from_str(STORED).unwrap();
+        content.expires_at = Some(Timestamp::from_ms(1_795_158_000_007));
+        let notification = Notification {
+            id: NotificationId::parse("01929c3e-0000-7000-8000-000000000001").unwrap(),
+            created_at: Timestamp::from_ms(1_795_158_000_000),
+            content,
+        };
+        let recipient = notification.id.recipient(&UserId::parse("u1").unwrap());
+        let view = serde_json::to_value(NotificationView::new(&notification, recipient, 7)).unwrap();
+        assert_eq!(view["expires_at"], "2026-11-20T07:00:00.007Z");
     }
 }

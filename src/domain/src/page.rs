@@ -2,7 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::id::UserId;
 
 use crate::notification::Content;
 
@@ -17,6 +21,14 @@ pub const MAX_LIMIT: usize = 100;
 pub struct Cursor {
     /// The page holds items below this `seq`.
     pub before: u64,
+}
+
+/// Where a page of users begins: opaque to clients, checked when it comes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserCursor {
+    /// The page holds users after this one, in the order of their ids' bytes.
+    pub after: UserId,
 }
 
 /// Which part of a list is asked for.
@@ -102,12 +114,47 @@ impl Cursor {
     /// # Errors
     /// [`PageError::Cursor`].
     pub fn parse(text: &str) -> Result<Self, PageError> {
-        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| PageError::Cursor)?;
-        // Serde would read a struct from a list as well.
-        if json.first() != Some(&b'{') {
-            return Err(PageError::Cursor);
-        }
-        serde_json::from_slice(&json).map_err(|_| PageError::Cursor)
+        decode(text)
+    }
+}
+
+impl UserCursor {
+    /// The text a client passes back.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(json!({"after": self.after}).to_string())
+    }
+
+    /// Reads what a client passed back.
+    ///
+    /// # Errors
+    /// [`PageError::Cursor`].
+    pub fn parse(text: &str) -> Result<Self, PageError> {
+        decode(text)
+    }
+}
+
+fn decode<T: DeserializeOwned>(text: &str) -> Result<T, PageError> {
+    let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| PageError::Cursor)?;
+    // Serde would read a struct from a list as well.
+    if json.first() != Some(&b'{') {
+        return Err(PageError::Cursor);
+    }
+    serde_json::from_slice(&json).map_err(|_| PageError::Cursor)
+}
+
+/// Reads the query parameter `limit`.
+///
+/// # Errors
+/// [`PageError::Limit`].
+pub fn limit(text: Option<&str>) -> Result<usize, PageError> {
+    match text {
+        None => Ok(DEFAULT_LIMIT),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+            .ok_or(PageError::Limit),
     }
 }
 
@@ -145,21 +192,6 @@ impl PageRequest {
         let kind = content.kind.as_ref().map(|kind| kind.id.as_str());
         let wanted = |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
         wanted(&self.kind, kind) && wanted(&self.category, content.category.as_deref())
-    }
-}
-
-/// Reads the query parameter `limit`.
-///
-/// # Errors
-/// [`PageError::Limit`].
-pub fn limit(text: Option<&str>) -> Result<usize, PageError> {
-    match text {
-        None => Ok(DEFAULT_LIMIT),
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-            .ok_or(PageError::Limit),
     }
 }
 
@@ -249,6 +281,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_cursor_of_users_is_checked() {
+        for json in [
+            "{}",
+            r#"["u1"]"#,
+            r#"{"after":1}"#,
+            r#"{"after":""}"#,
+            r#"{"after":"a\u0000"}"#,
+            r#"{"before":1}"#,
+            r#"{"after":"u1","x":2}"#,
+        ] {
+            assert_eq!(
+                UserCursor::parse(&URL_SAFE_NO_PAD.encode(json)),
+                Err(PageError::Cursor),
+                "{json}"
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn a_cursor_comes_back_as_it_went(before: u64) {
@@ -256,8 +307,15 @@ mod tests {
         }
 
         #[test]
+        fn a_cursor_of_users_comes_back_as_it_went(user in "[^\\p{Cc}]{1,32}") {
+            let cursor = UserCursor { after: UserId::parse(&user).unwrap() };
+            prop_assert_eq!(UserCursor::parse(&cursor.encode()).unwrap(), cursor);
+        }
+
+        #[test]
         fn any_text_is_a_cursor_or_refused(text in "(?s).{0,80}") {
             let _ = Cursor::parse(&text);
+            let _ = UserCursor::parse(&text);
         }
     }
 }

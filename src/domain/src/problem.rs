@@ -111,15 +111,15 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Located>,
+    errors: Vec<Fault>,
 }
 
-/// Where a mistake is.
+/// One thing that is wrong, by its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-enum Located {
+enum Fault {
     Body(Mistake),
-    Query { parameter: &'static str, detail: String },
+    Parameter { parameter: &'static str, detail: String },
 }
 
 impl Problem {
@@ -137,17 +137,6 @@ impl Problem {
             request_id: None,
             errors: Vec::new(),
         }
-    }
-
-    /// [`Code::InvalidParameter`] for a query parameter.
-    #[must_use]
-    pub fn parameter(parameter: &'static str, detail: impl Into<String>) -> Self {
-        let mut problem = Self::new(Code::InvalidParameter);
-        problem.errors.push(Located::Query {
-            parameter,
-            detail: detail.into(),
-        });
-        problem
     }
 
     /// The same as the answer to one request: its path and its id.
@@ -170,8 +159,19 @@ impl Problem {
     #[must_use]
     pub fn errors(mut self, mut errors: Vec<Mistake>) -> Self {
         errors.truncate(MAX_MISTAKES);
-        self.errors = errors.into_iter().map(Located::Body).collect();
+        self.errors = errors.into_iter().map(Fault::Body).collect();
         self
+    }
+
+    /// [`Code::InvalidParameter`], naming the parameter and what was expected of it.
+    #[must_use]
+    pub fn parameter(parameter: &'static str, detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(Code::InvalidParameter);
+        problem.errors.push(Fault::Parameter {
+            parameter,
+            detail: detail.into(),
+        });
+        problem
     }
 
     /// The HTTP status to answer with.
@@ -269,6 +269,14 @@ mod tests {
         };
         let problem = Problem::new(Code::UnknownField).errors(vec![mistake; 1_000]);
         assert_eq!(problem.errors.len(), MAX_MISTAKES);
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        assert_eq!(
+            serde_json::to_string(&Problem::from(PageError::Limit)).unwrap(),
+            r#"{"type":"/problems/invalid-parameter","title":"A query parameter is not valid","status":400,"code":"invalid_parameter","errors":[{"parameter":"limit","detail":"limit must be a whole number from 1 to 100"}]}"#
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What a service may ask for in `POST /v1/notifications` (DESIGN 7, 10), checked completely before
-//! anything is done.
+//! anything is done. Many of them at once: [`crate::batch`].
 
 use serde_json::value::RawValue;
 
@@ -9,6 +9,7 @@ pub use crate::json_object::Mistake;
 use crate::markdown::is_safe_link;
 use crate::notification::{Action, Content, NotificationType, Priority, Sender};
 use crate::problem::{Code, Problem};
+use crate::time::Timestamp;
 
 /// Most recipients of one push.
 pub const MAX_RECIPIENTS: usize = 100;
@@ -22,6 +23,14 @@ pub const MAX_DATA_BYTES: usize = 16 * 1024;
 pub const MAX_LABEL_CHARS: usize = 128;
 /// Longest link, in characters.
 pub const MAX_LINK_CHARS: usize = 2_048;
+/// Longest `ttl`, in seconds: a year.
+pub const MAX_TTL_S: u64 = 365 * DAY_S;
+/// How far ahead `deliver_at` may be, in milliseconds: a year.
+pub const MAX_DELIVER_AHEAD_MS: u64 = 365 * DAY_S * 1_000;
+/// How far ahead `expires_at` may be, in milliseconds: ten years, two of them leap years.
+pub const MAX_EXPIRE_AHEAD_MS: u64 = 3_652 * DAY_S * 1_000;
+
+const DAY_S: u64 = 24 * 60 * 60;
 
 /// A push that may be stored.
 #[derive(Clone, Debug)]
@@ -30,6 +39,11 @@ pub struct Push {
     pub recipients: Vec<Recipient>,
     /// What they are told.
     pub content: Content,
+    /// When; at once when absent.
+    pub deliver_at: Option<Timestamp>,
+    /// Why it can't be done any more, when only time stands against it: the answer to an earlier push of
+    /// the same body and key can still be given.
+    pub lapsed: Option<Problem>,
 }
 
 /// One entry of `to`.
@@ -47,16 +61,34 @@ pub enum Recipient {
 }
 
 impl Push {
-    /// Reads and checks a request body.
+    /// Reads and checks a request body that came at `now`.
     ///
     /// # Errors
     /// One [`Problem`] that names every mistake in the body.
-    pub fn parse(body: &str) -> Result<Self, Problem> {
-        let mut object = JsonObject::parse_body(body)?;
+    pub fn parse(body: &str, now: Timestamp) -> Result<Self, Problem> {
+        Self::read(JsonObject::parse_body(body)?, now)
+    }
+
+    /// Reads and checks what is left of `object`.
+    ///
+    /// # Errors
+    /// As [`Push::parse`].
+    pub(crate) fn read(mut object: JsonObject<'_>, now: Timestamp) -> Result<Self, Problem> {
         let recipients = recipients(&mut object);
-        let content = content(&mut object);
+        let mut content = content(&mut object);
+        let mut times = times(&mut object, now);
+        content.expires_at = times.expires_at;
+        if !object.is_flawless() {
+            object.invalid.append(&mut times.lapsed);
+        }
         object.finish()?;
-        let push = Self { recipients, content };
+        let lapsed = Some(times.lapsed).filter(|lapsed| !lapsed.is_empty());
+        let push = Self {
+            recipients,
+            content,
+            deliver_at: times.deliver_at,
+            lapsed: lapsed.map(|lapsed| Problem::new(Code::InvalidRequest).errors(lapsed)),
+        };
         if push.users().next().is_none() {
             return Err(Problem::new(Code::InvalidRecipient).errors(push.rejections()));
         }
@@ -154,8 +186,78 @@ fn content(object: &mut JsonObject<'_>) -> Content {
             .take_as("priority", "one of low, normal, high")
             .unwrap_or(Priority::Normal),
         expires_at: None,
-        collapse_key: None,
+        collapse_key: collapse_key(object),
     }
+}
+
+fn collapse_key(object: &mut JsonObject<'_>) -> Option<String> {
+    let key = object.take_text("collapse_key", MAX_LABEL_CHARS);
+    if key.as_deref() == Some("") {
+        object.mistake("collapse_key", "must not be empty");
+    }
+    key
+}
+
+/// When a push is delivered and when it is over.
+struct Times {
+    deliver_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    /// What is no mistake but came too late.
+    lapsed: Vec<Mistake>,
+}
+
+fn times(object: &mut JsonObject<'_>, now: Timestamp) -> Times {
+    let mut lapsed = Vec::new();
+    let deliver_at = ahead(object, "deliver_at", now, MAX_DELIVER_AHEAD_MS, &mut lapsed);
+    let ttl_s: Option<u64> = object.take_as("ttl", "a whole number of seconds");
+    if ttl_s.is_some_and(|ttl_s| !(1..=MAX_TTL_S).contains(&ttl_s)) {
+        object.mistake("ttl", format!("expected 1 to {MAX_TTL_S} seconds"));
+    }
+    let given = ahead(object, "expires_at", now, MAX_EXPIRE_AHEAD_MS, &mut lapsed);
+    if ttl_s.is_some() && given.is_some() {
+        object.mistake("expires_at", "give either ttl or expires_at");
+    }
+    let too_early = |at| at > now && deliver_at.is_some_and(|deliver_at| at <= deliver_at);
+    if given.is_some_and(too_early) {
+        object.mistake("expires_at", "must be later than deliver_at");
+    }
+    let from_ttl = ttl_s.map(|ttl_s| deliver_at.unwrap_or(now).after_ms(ttl_s.saturating_mul(1_000)));
+    Times {
+        deliver_at,
+        expires_at: given.or(from_ttl),
+        lapsed,
+    }
+}
+
+/// Takes `name` as an instant after `now`, at most `max_ms` ahead. One that has passed is taken too, and
+/// noted in `lapsed`.
+fn ahead(
+    object: &mut JsonObject<'_>,
+    name: &str,
+    now: Timestamp,
+    max_ms: u64,
+    lapsed: &mut Vec<Mistake>,
+) -> Option<Timestamp> {
+    let text: String = object.take_as(name, "text")?;
+    let at = match Timestamp::parse_iso(&text) {
+        Ok(at) => at,
+        Err(error) => {
+            object.mistake(name, error.to_string());
+            return None;
+        }
+    };
+    if at.since(now) > max_ms {
+        object.mistake(
+            name,
+            format!("must be at most {} days ahead", max_ms / DAY_S / 1_000),
+        );
+    } else if at <= now {
+        lapsed.push(Mistake {
+            pointer: format!("/{name}"),
+            detail: "must be in the future".to_owned(),
+        });
+    }
+    Some(at)
 }
 
 fn notification_type(object: &mut JsonObject<'_>) -> Option<NotificationType> {
@@ -255,8 +357,10 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_ms(1_795_158_000_000);
+
     fn refusal(body: &str) -> (u16, String, Vec<String>) {
-        let problem = serde_json::to_value(Push::parse(body).unwrap_err()).unwrap();
+        let problem = serde_json::to_value(Push::parse(body, NOW).unwrap_err()).unwrap();
         let pointers = problem["errors"]
             .as_array()
             .map(Vec::as_slice)
@@ -279,6 +383,7 @@ mod tests {
                "sender":{"id":"svc-orders","username":"orders","display_name":"Orders"},
                "action":{"url":"/orders/1042","text":"Open"},"data":{"order_id":1042},
                "priority":"high","category":"orders"}"#,
+            NOW,
         )
         .unwrap();
         let users: Vec<_> = push.users().map(UserId::as_str).collect();
@@ -399,19 +504,123 @@ mod tests {
         check(&large.to_string(), 422, "invalid_request", &["/data"]);
     }
 
+    fn with(members: &str) -> String {
+        format!(r#"{{"to":["user:1"],"title":"a",{members}}}"#)
+    }
+
+    #[test]
+    fn a_push_may_wait_and_may_end() {
+        let later = |ms: u64| Some(NOW.after_ms(ms));
+        for (members, deliver_at, expires_at) in [
+            (r#""collapse_key":"k""#, None, None),
+            (r#""ttl":1"#, None, later(1_000)),
+            (r#""ttl":31536000"#, None, later(31_536_000_000)),
+            (r#""ttl":null,"expires_at":null,"deliver_at":null"#, None, None),
+            (r#""expires_at":"2026-11-20T08:00:00.001+01:00""#, None, later(1)),
+            (
+                r#""expires_at":"2036-11-19T07:00:00Z""#,
+                None,
+                later(MAX_EXPIRE_AHEAD_MS),
+            ),
+            (
+                r#""deliver_at":"2027-11-20T07:00:00Z""#,
+                later(MAX_DELIVER_AHEAD_MS),
+                None,
+            ),
+            (
+                r#""deliver_at":"2026-11-20T07:01:00Z","ttl":60"#,
+                later(60_000),
+                later(120_000),
+            ),
+            (
+                r#""deliver_at":"2026-11-20T07:01:00Z","expires_at":"2026-11-20T07:01:00.001Z""#,
+                later(60_000),
+                later(60_001),
+            ),
+        ] {
+            let push = Push::parse(&with(members), NOW).unwrap();
+            assert_eq!(
+                (push.deliver_at, push.content.expires_at, push.lapsed),
+                (deliver_at, expires_at, None),
+                "{members}"
+            );
+        }
+    }
+
+    #[test]
+    fn mistakes_about_time_are_named() {
+        for (members, pointers) in [
+            (r#""ttl":0"#, vec!["/ttl"]),
+            (r#""ttl":-1"#, vec!["/ttl"]),
+            (r#""ttl":1.5"#, vec!["/ttl"]),
+            (r#""ttl":31536001"#, vec!["/ttl"]),
+            (r#""ttl":18446744073709551615"#, vec!["/ttl"]),
+            (r#""ttl":"60""#, vec!["/ttl"]),
+            (
+                r#""ttl":60,"expires_at":"2026-11-20T07:01:00Z""#,
+                vec!["/expires_at"],
+            ),
+            (r#""expires_at":1795158000007"#, vec!["/expires_at"]),
+            (r#""expires_at":"2026-11-20T07:01:00""#, vec!["/expires_at"]),
+            (r#""expires_at":"2036-11-19T07:00:00.001Z""#, vec!["/expires_at"]),
+            (r#""deliver_at":"2027-11-20T07:00:00.001Z""#, vec!["/deliver_at"]),
+            (r#""deliver_at":"9999-12-31T23:59:59Z""#, vec!["/deliver_at"]),
+            (r#""deliver_at":"tomorrow""#, vec!["/deliver_at"]),
+            (
+                r#""deliver_at":"2026-11-20T07:01:00Z","expires_at":"2026-11-20T07:01:00Z""#,
+                vec!["/expires_at"],
+            ),
+            (r#""collapse_key":"""#, vec!["/collapse_key"]),
+            (r#""collapse_key":7"#, vec!["/collapse_key"]),
+            // What has passed is named beside other mistakes.
+            (
+                r#""ttl":0,"deliver_at":"2026-11-20T07:00:00Z""#,
+                vec!["/ttl", "/deliver_at"],
+            ),
+        ] {
+            let (status, code, found) = refusal(&with(members));
+            assert_eq!((status, code.as_str()), (422, "invalid_request"), "{members}");
+            assert_eq!(found, pointers, "{members}");
+        }
+    }
+
+    #[test]
+    fn what_only_came_too_late_is_a_push_that_has_lapsed() {
+        for (members, pointers) in [
+            (r#""deliver_at":"2026-11-20T07:00:00Z""#, vec!["/deliver_at"]),
+            (r#""expires_at":"2026-11-20T07:00:00Z""#, vec!["/expires_at"]),
+            (r#""expires_at":"1969-11-20T07:00:00Z""#, vec!["/expires_at"]),
+            (
+                r#""deliver_at":"2026-11-20T06:00:00Z","expires_at":"2026-11-20T06:30:00Z""#,
+                vec!["/deliver_at", "/expires_at"],
+            ),
+        ] {
+            let push = Push::parse(&with(members), NOW).unwrap();
+            let problem = serde_json::to_value(push.lapsed.unwrap()).unwrap();
+            assert_eq!(problem["code"], "invalid_request");
+            let found: Vec<_> = problem["errors"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|e| e["pointer"].as_str().unwrap())
+                .collect();
+            assert_eq!(found, pointers, "{members}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(body in "(?s).{0,300}") {
-            let _ = Push::parse(&body);
+            let _ = Push::parse(&body, NOW);
         }
 
         #[test]
         fn any_json_under_the_known_names_is_read_or_refused(
-            name in "to|title|content|type|sender|action|data|priority|category|x",
-            value in "null|true|-1e999|\"a\"|\\[\\]|\\{\\}|\\{\"id\":1\\}|\\[\"user:\\\\u0000\"\\]|(\\[){1,200}",
+            name in "to|title|content|type|sender|action|data|priority|category|ttl|expires_at|deliver_at|collapse_key|x",
+            value in "null|true|-1e999|18446744073709551615|\"a\"|\"[0-9]{4}-1[0-2]-[0-3][0-9]T07:00:00Z\"|\\[\\]|\\{\\}|\\{\"id\":1\\}|\\[\"user:\\\\u0000\"\\]|(\\[){1,200}",
         ) {
             let body = format!(r#"{{"to":["user:1"],"title":"t",{}:{value}}}"#, Value::String(name));
-            let _ = Push::parse(&body);
+            let _ = Push::parse(&body, NOW);
         }
     }
 }

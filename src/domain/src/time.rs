@@ -5,6 +5,11 @@ use std::fmt;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+/// The text is not an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected ISO 8601 with a time zone, such as 2026-11-20T07:00:00Z")]
+pub struct TimeError;
+
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -33,6 +38,23 @@ impl Timestamp {
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+
+    /// Reads ISO 8601 with a time zone; what is finer than a millisecond is cut off, and what was before
+    /// the epoch is the epoch.
+    ///
+    /// ```
+    /// # use dormouse_domain::time::Timestamp;
+    /// let at = Timestamp::parse_iso("2026-11-20T08:00:00+01:00")?;
+    /// assert_eq!(at.to_string(), "2026-11-20T07:00:00.000Z");
+    /// # Ok::<(), dormouse_domain::time::TimeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`TimeError`].
+    pub fn parse_iso(text: &str) -> Result<Self, TimeError> {
+        let at = DateTime::parse_from_rfc3339(text).map_err(|_| TimeError)?;
+        Ok(Self(u64::try_from(at.timestamp_millis()).unwrap_or_default()))
     }
 
     /// The same instant for crates that speak `chrono`; the epoch when it is out of chrono's range.
@@ -123,6 +145,38 @@ pub mod iso {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn iso_8601_is_read_in_any_zone_and_in_no_other_form() {
+        let at = Timestamp::from_ms(1_795_158_000_007);
+        for text in [
+            "2026-11-20T07:00:00.007Z",
+            "2026-11-20T07:00:00.0079Z",
+            "2026-11-20t07:00:00.007z",
+            "2026-11-20T12:30:00.007+05:30",
+            "2026-11-19T23:00:00.007-08:00",
+        ] {
+            assert_eq!(Timestamp::parse_iso(text), Ok(at), "{text}");
+        }
+        assert_eq!(
+            Timestamp::parse_iso("1969-12-31T23:59:59Z"),
+            Ok(Timestamp::from_ms(0))
+        );
+        for text in [
+            "",
+            "tomorrow",
+            "2026-11-20",
+            "2026-11-20T07:00:00",
+            "2026-11-20T07:00Z",
+            "2026-11-20T25:00:00Z",
+            "2026-02-30T07:00:00Z",
+            "2026-11-20T07:00:00Z ",
+            "+12026-11-20T07:00:00Z",
+            "1795158000007",
+        ] {
+            assert_eq!(Timestamp::parse_iso(text), Err(TimeError), "{text}");
+        }
+    }
 
     #[test]
     fn shows_iso_8601_in_utc_with_milliseconds() {

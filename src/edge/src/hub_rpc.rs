@@ -120,10 +120,10 @@ pub(crate) enum Greeting {
 pub(crate) enum NudgeReply {
     /// The entry is in the inbox, now or since earlier.
     Applied(Receipt),
-    /// The user has muted its category.
-    Suppressed,
     /// The entry was in the inbox and is not any more.
     Gone,
+    /// The user has muted the entry's category: it never comes into the inbox.
+    Suppressed,
 }
 
 /// An [`Entry`] between objects.

@@ -6,10 +6,11 @@
 //! 1. [`router`]: which request goes where; [`socket_io`], [`api`]: the two doors.
 //! 2. [`lobby`], [`relay`]: those who have not said who they are; [`engine_http`]: what polls are answered.
 //! 3. [`hub`]: the object of one user; [`hub_rpc`]: how it is called; [`sockets`], [`storage`]: what it holds.
-//! 4. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached.
-//! 5. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`],
+//! 4. [`dispatch`]: a push's way to the record and to the hubs; [`cron`]: those that waited, and what is forgotten.
+//! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached.
+//! 6. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`],
 //!    [`identity`]: small things everyone needs.
-//! 6. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
+//! 7. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
 
 #![allow(
@@ -37,6 +38,10 @@ mod sockets;
 
 mod storage;
 
+mod dispatch;
+
+mod cron;
+
 mod record;
 
 mod d1;
@@ -60,7 +65,7 @@ mod instruments;
 #[cfg(feature = "conformance")]
 mod conformance;
 
-use worker::{Context, Env, MessageBatch, Request, Response, Result, event};
+use worker::{Context, Env, MessageBatch, Request, Response, Result, ScheduleContext, ScheduledEvent, event};
 
 /// Answers every HTTP request.
 ///
@@ -79,4 +84,10 @@ async fn fetch(request: Request, env: Env, context: Context) -> Result<Response>
 async fn queue(batch: MessageBatch<nudges::Nudge>, env: Env, _context: Context) -> Result<()> {
     nudges::consume(&batch, &env).await;
     Ok(())
+}
+
+/// Does what is due by the clock.
+#[event(scheduled)]
+async fn scheduled(event: ScheduledEvent, env: Env, _context: ScheduleContext) {
+    cron::run(&event.cron(), &env).await;
 }

@@ -109,10 +109,10 @@ async fn serve_service(
         ServiceOperation::DisconnectUser(user) => api::users::disconnect(request, env, user, key).await,
         ServiceOperation::ExportUser(user) => api::users::export(&request, env, user).await,
         ServiceOperation::EraseUser(user) => api::users::erase(env, user, key).await,
-        ServiceOperation::PushBatch
-        | ServiceOperation::Status(_)
-        | ServiceOperation::Recipients(_)
-        | ServiceOperation::PutTemplate(_)
+        ServiceOperation::PushBatch => api::notifications::batch(request, env, key).await,
+        ServiceOperation::Status(id) => api::notifications::status(env, id).await,
+        ServiceOperation::Recipients(id) => api::notifications::recipients(&request, env, id).await,
+        ServiceOperation::PutTemplate(_)
         | ServiceOperation::Template(_)
         | ServiceOperation::DeleteTemplate(_)
         | ServiceOperation::RenderTemplate(_)

@@ -1,78 +1,198 @@
-//! `POST /v1/notifications` (DESIGN 7): validate everything, commit to the record, nudge the hubs,
-//! answer.
+//! `/v1/notifications` (DESIGN 7, 9): what services push, and what they can ask about it afterwards.
 
+use dormouse_domain::batch::{self, BatchItem};
 use dormouse_domain::config::MAX_PAYLOAD_BYTES;
-use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::id::NotificationId;
 use dormouse_domain::idempotency::{IdempotencyKey, fingerprint};
-use dormouse_domain::item::Receipt;
-use dormouse_domain::notification::Notification;
+use dormouse_domain::page::UserCursor;
 use dormouse_domain::problem::{Code, Problem};
-use dormouse_domain::push::{Mistake, Push, Recipient};
-use dormouse_domain::time::{Timestamp, iso};
-use futures_util::future::join_all;
+use dormouse_domain::push::Push;
+use dormouse_domain::status::{DeliveryView, RecipientsRequest};
 use serde::Serialize;
-use worker::{Env, Request, Response, console_error};
+use worker::{Env, Request, Response};
 
-use crate::d1::{Claim, Commit};
+use super::query;
+use crate::d1::{Cancellation, Claim, Origin};
+use crate::dispatch::{Asked, Body, dispatch};
 use crate::http::{Refusal, header, json, json_body};
-use crate::hub_rpc::{EntryRecord, HubCall, HubRequest, NudgeReply};
-use crate::instruments::{FailPoint, reach};
-use crate::{bindings, clock, entropy, nudges};
+use crate::{bindings, clock, nudges};
 
-/// Takes a push that the service key `credential` makes.
+/// The header that names a push, so that it is done once.
+const KEY_HEADER: &str = "idempotency-key";
+
+/// `POST /v1/notifications`.
 pub(crate) async fn push(mut request: Request, env: &Env, credential: &str) -> Result<Response, Refusal> {
-    let key = header(request.headers(), "idempotency-key")?
+    let key = header(request.headers(), KEY_HEADER)?
         .map(|text| IdempotencyKey::parse(&text))
         .transpose()
         .map_err(|error| Problem::new(Code::InvalidIdempotencyKey).detail(error.to_string()))?;
     let body = json_body(&mut request, MAX_PAYLOAD_BYTES).await?;
-    let push = Push::parse(&body)?;
+    let now = clock::now();
+    let asked = ask(credential, key, fingerprint(&body), Push::parse(&body, now)?)?;
+    let answer = dispatch(env, vec![asked], now).await?.pop();
+    let answer = answer.ok_or_else(|| Problem::new(Code::Unavailable))??;
+    let mut response = json(answer.status, &answer.body)?;
+    if let Body::Scheduled { id, .. } = &answer.body {
+        response
+            .headers_mut()
+            .set("location", &format!("/v1/notifications/{id}"))?;
+    }
+    if answer.origin == Origin::Replayed {
+        response.headers_mut().set("idempotent-replayed", "true")?;
+    }
+    Ok(response)
+}
+
+/// `POST /v1/notifications/batch`: many pushes in one transaction; each is answered by itself.
+pub(crate) async fn batch(mut request: Request, env: &Env, credential: &str) -> Result<Response, Refusal> {
+    #[derive(Serialize)]
+    struct Answers {
+        items: Vec<AnsweredItem>,
+    }
+    if header(request.headers(), KEY_HEADER)?.is_some() {
+        let problem = Problem::new(Code::InvalidIdempotencyKey);
+        return Err(problem.detail("each item of a batch has a key of its own").into());
+    }
+    let body = json_body(&mut request, batch::MAX_BYTES).await?;
+    let now = clock::now();
+    let mut asked = Vec::new();
+    let mut refused = Vec::new();
+    for item in batch::parse(&body, now)? {
+        let item = item.and_then(|item| {
+            let BatchItem {
+                key,
+                fingerprint,
+                push,
+            } = item;
+            ask(credential, key, fingerprint, push)
+        });
+        match item {
+            Ok(item) => {
+                asked.push(item);
+                refused.push(None);
+            }
+            Err(problem) => refused.push(Some(problem)),
+        }
+    }
+    let mut answers = dispatch(env, asked, now).await?.into_iter();
+    let mut items = Vec::with_capacity(refused.len());
+    for (index, refused) in refused.into_iter().enumerate() {
+        let answer = match refused {
+            Some(problem) => Err(problem),
+            None => answers
+                .next()
+                .unwrap_or_else(|| Err(Problem::new(Code::Unavailable))),
+        };
+        items.push(match answer {
+            Ok(answer) => AnsweredItem::Done {
+                index,
+                status: answer.status,
+                body: answer.body,
+            },
+            Err(problem) => AnsweredItem::Refused {
+                index,
+                status: problem.status(),
+                problem,
+            },
+        });
+    }
+    Ok(json(207, &Answers { items })?)
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnsweredItem {
+    Done {
+        index: usize,
+        status: u16,
+        body: Body,
+    },
+    Refused {
+        index: usize,
+        status: u16,
+        problem: Problem,
+    },
+}
+
+/// A push with its key. The same key names the same push, in a batch or alone. One that has lapsed can
+/// only be answered for its key.
+fn ask(
+    credential: &str,
+    key: Option<IdempotencyKey>,
+    fingerprint: String,
+    push: Push,
+) -> Result<Asked, Problem> {
     let claim = key.map(|key| Claim {
         scope: format!("push {credential}"),
         key,
-        fingerprint: fingerprint(&body),
+        fingerprint,
     });
-
-    let users: Vec<UserId> = push.users().cloned().collect();
-    let now = clock::now();
-    let notification = Notification {
-        id: NotificationId::generate(now, entropy::bytes()?),
-        created_at: now,
-        content: push.content,
-    };
-    reach(FailPoint::PushBeforeCommit).await?;
-    let committed = bindings::record(env)?
-        .commit(&notification, &users, claim.as_ref())
-        .await?;
-    reach(FailPoint::PushCommitted).await?;
-    let (committed, replayed) = match committed {
-        Commit::Stored(committed) => (committed, false),
-        Commit::Replayed(committed) => (committed, true),
-        Commit::Mismatch => return Err(Problem::new(Code::IdempotencyMismatch).into()),
-    };
-
-    let winner = committed.notification.unwrap_or(notification);
-    let nudged = join_all(committed.entries.into_iter().map(|(user, n)| {
-        let call = HubCall::Nudge(EntryRecord::new(n, &winner));
-        async move { (user.clone(), nudge(env, user, call).await) }
-    }))
-    .await;
-    reach(FailPoint::PushNudged).await?;
-    let results: Vec<_> = push
-        .recipients
-        .iter()
-        .map(|recipient| result_for(recipient, &nudged))
-        .collect();
-    answer(&winner, results, replayed)
+    match (&push.lapsed, &claim) {
+        (Some(lapsed), None) => Err(lapsed.clone()),
+        (Some(_) | None, _) => Ok(Asked { push, claim }),
+    }
 }
 
-/// `DELETE /v1/notifications/{id}`: takes it back.
+/// `GET /v1/notifications/{id}`.
+pub(crate) async fn status(env: &Env, id: NotificationId) -> Result<Response, Refusal> {
+    let found = bindings::record(env)?.read_status(id).await?;
+    let status = found.ok_or_else(|| Problem::new(Code::NotFound))?;
+    let view = status.push.view(clock::now(), &status.deliveries, status.read);
+    Ok(json(200, &view)?)
+}
+
+/// `GET /v1/notifications/{id}/recipients?status=&limit=&cursor=`, in the order of the users' ids.
+pub(crate) async fn recipients(
+    request: &Request,
+    env: &Env,
+    id: NotificationId,
+) -> Result<Response, Refusal> {
+    #[derive(Serialize)]
+    struct Page {
+        items: Vec<DeliveryView>,
+        next_cursor: Option<String>,
+    }
+    let url = request.url()?;
+    let page = RecipientsRequest::parse(
+        query(&url, "status").as_deref(),
+        query(&url, "limit").as_deref(),
+        query(&url, "cursor").as_deref(),
+    )?;
+    let record = bindings::record(env)?;
+    let push = record.read_push(id).await?;
+    let fate = push
+        .ok_or_else(|| Problem::new(Code::NotFound))?
+        .fate(clock::now());
+    let mut deliveries = record.read_deliveries(id, fate, &page).await?;
+    let more = deliveries.len() > page.limit;
+    deliveries.truncate(page.limit);
+    let next_cursor = deliveries.last().filter(|_| more).map(|last| {
+        UserCursor {
+            after: last.user.clone(),
+        }
+        .encode()
+    });
+    let items = deliveries.into_iter().map(|delivery| delivery.view(id, fate));
+    Ok(json(
+        200,
+        &Page {
+            items: items.collect(),
+            next_cursor,
+        },
+    )?)
+}
+
+/// `DELETE /v1/notifications/{id}`: cancels a push that waits, takes back one that was sent.
 pub(crate) async fn retract(env: &Env, id: NotificationId) -> Result<Response, Refusal> {
-    let users = bindings::record(env)?
-        .retract(id, clock::now())
-        .await?
-        .ok_or_else(|| Problem::new(Code::NotFound))?;
-    nudges::catch_up(env, users).await;
+    let record = bindings::record(env)?;
+    match record.cancel(id, clock::now()).await? {
+        Cancellation::Canceled => {}
+        Cancellation::NotScheduled => {
+            let users = record.retract(id, clock::now()).await?;
+            let users = users.ok_or_else(|| Problem::new(Code::NotFound))?;
+            nudges::catch_up(env, users).await;
+        }
+    }
     Ok(Response::empty()?.with_status(204))
 }
 
@@ -82,101 +202,9 @@ pub(crate) async fn retry(env: &Env, id: NotificationId) -> Result<Response, Ref
     struct Requeued {
         requeued: usize,
     }
-    let users = bindings::record(env)?
-        .retry(id)
-        .await?
-        .ok_or_else(|| Problem::new(Code::NotFound))?;
+    let users = bindings::record(env)?.retry(id).await?;
+    let users = users.ok_or_else(|| Problem::new(Code::NotFound))?;
     let requeued = users.len();
     nudges::catch_up(env, users).await;
     Ok(json(202, &Requeued { requeued })?)
-}
-
-/// Brings an entry to its user's hub. The push is stored by now: a hub that can't be reached gets the
-/// nudge by the queue, and failing that by its own cursor when it next hears of anything.
-async fn nudge(env: &Env, user: UserId, call: HubCall) -> Option<Receipt> {
-    let error = match HubRequest::new(user.clone(), call).send_for(env).await {
-        Ok(NudgeReply::Applied(receipt)) => return Some(receipt),
-        Ok(NudgeReply::Gone | NudgeReply::Suppressed) => return None,
-        Err(error) => error,
-    };
-    console_error!("a hub could not be reached after a push was stored: {error}");
-    if let Err(error) = nudges::enqueue(env, user).await {
-        console_error!("the nudge could not be queued; the hub's next event brings the push: {error}");
-    }
-    None
-}
-
-#[derive(Serialize)]
-struct Answer {
-    id: NotificationId,
-    #[serde(with = "iso")]
-    created_at: Timestamp,
-    counts: Counts,
-    results: Vec<Outcome>,
-}
-
-#[derive(Serialize)]
-struct Counts {
-    created: usize,
-    rejected: usize,
-}
-
-#[derive(Serialize)]
-struct Outcome {
-    to: String,
-    #[serde(flatten)]
-    status: Status,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "status", rename_all = "lowercase")]
-enum Status {
-    Created(Receipt),
-    Accepted { seq: Option<u64> },
-    Rejected { problem: Problem },
-}
-
-fn result_for(recipient: &Recipient, nudged: &[(UserId, Option<Receipt>)]) -> Outcome {
-    match recipient {
-        Recipient::User(user) => {
-            let receipt = nudged
-                .iter()
-                .find(|(nudged, _)| nudged == user)
-                .and_then(|(_, receipt)| *receipt);
-            Outcome {
-                to: format!("user:{user}"),
-                status: receipt.map_or(Status::Accepted { seq: None }, Status::Created),
-            }
-        }
-        Recipient::Rejected { to, reason } => Outcome {
-            to: to.clone(),
-            status: Status::Rejected {
-                problem: Problem::new(Code::InvalidRecipient).errors(vec![Mistake {
-                    pointer: String::new(),
-                    detail: reason.clone(),
-                }]),
-            },
-        },
-    }
-}
-
-fn answer(notification: &Notification, results: Vec<Outcome>, replayed: bool) -> Result<Response, Refusal> {
-    let rejected = results
-        .iter()
-        .filter(|outcome| matches!(outcome.status, Status::Rejected { .. }))
-        .count();
-    let body = Answer {
-        id: notification.id,
-        created_at: notification.created_at,
-        counts: Counts {
-            created: results.len().saturating_sub(rejected),
-            rejected,
-        },
-        results,
-    };
-    let mut response = json(if rejected == 0 { 201 } else { 207 }, &body)?;
-    if replayed {
-        response.headers_mut().set("idempotent-replayed", "true")?;
-    }
-    Ok(response)
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use worker::Result;
 
-use super::{Database, corrupt, entries, number, stored, timestamp, user_room};
+use super::push::entries;
+use super::{Database, corrupt, number, stored, timestamp, user_room};
 
 /// What was taken back or over is not handed out again: the entry is there, its content is not.
 const READ_ROOM: &str = "

@@ -28,6 +28,12 @@ pub(crate) enum FailPoint {
     PushCommitted,
     /// The hubs have answered; the pusher has not been answered.
     PushNudged,
+    /// Scheduled pushes are due and read, nothing is stored.
+    CronBeforeCommit,
+    /// Scheduled pushes are stored; no hub knows.
+    CronCommitted,
+    /// The hubs have answered; the record has the pushes as stored and as scheduled.
+    CronNudged,
     /// A hub could not be reached; the queue does not know.
     NudgeQueued,
     /// The hub has the nudge; nothing is stored in it.

@@ -1,0 +1,105 @@
+//! What is done by the clock: scheduled pushes are delivered every minute, and once an hour the record
+//! forgets what is old. Each run is bounded and the next one goes on. Two runs at once, or one that ends
+//! anywhere, lose nothing and do nothing twice.
+
+use dormouse_domain::id::NotificationId;
+use dormouse_domain::time::Timestamp;
+use worker::{Env, Error, Result, console_error};
+
+use crate::d1::{Commit, Database, Rest};
+use crate::dispatch::nudge;
+use crate::instruments::{FailPoint, reach};
+use crate::{bindings, clock, settings};
+
+/// When the record forgets, as `wrangler.toml` has it; at all other times pushes are delivered.
+const RETENTION: &str = "23 * * * *";
+
+/// Scheduled pushes stored in one transaction.
+const DUE_AT_ONCE: u32 = 50;
+/// Most transactions of one run that deliver.
+const MAX_DELIVERIES: usize = 100;
+/// A run that has told so many hubs ends: the platform allows 10,000 requests for one, and a last
+/// transaction may tell 5,000.
+const MAX_NUDGES: usize = 4_000;
+/// Most transactions of one run that forget, of each kind.
+const MAX_FORGETTING: usize = 100;
+
+/// Does what is due. What fails is logged, and is tried again by the next run.
+pub(crate) async fn run(cron: &str, env: &Env) {
+    let done = match cron {
+        RETENTION => forget(env).await,
+        _ => deliver(env).await,
+    };
+    if let Err(error) = done {
+        console_error!("what was due by the clock is not done yet: {error}");
+    }
+}
+
+/// Delivers the scheduled pushes that are due.
+///
+/// A push is stored while the record still has it as scheduled, then the hubs are told, then it is struck
+/// off: whoever finds it in between tells the hubs again, which know it already, and stores nothing.
+async fn deliver(env: &Env) -> Result<()> {
+    let record = bindings::record(env)?;
+    let mut nudged: usize = 0;
+    for _ in 0..MAX_DELIVERIES {
+        let now = clock::now();
+        let due = record.read_due(now, DUE_AT_ONCE).await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        reach(FailPoint::CronBeforeCommit).await?;
+        let commits = record.commit(&due, now).await?;
+        reach(FailPoint::CronCommitted).await?;
+        let told = nudge(env, &commits).await;
+        reach(FailPoint::CronNudged).await?;
+        record.settle_scheduled(&delivered(&commits)).await?;
+        nudged = told
+            .iter()
+            .fold(nudged, |sum, users| sum.saturating_add(users.len()));
+        if nudged > MAX_NUDGES {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn delivered(commits: &[Commit]) -> Vec<NotificationId> {
+    let stored = commits.iter().filter_map(|commit| match commit {
+        Commit::Stored(committed) => Some(committed.notification.id),
+        Commit::Scheduled { .. } | Commit::Mismatch | Commit::Nothing => None,
+    });
+    stored.collect()
+}
+
+/// Forgets what is older than the settings say.
+async fn forget(env: &Env) -> Result<()> {
+    let config = settings::load(env)
+        .map_err(|_| Error::RustError("the settings are wrong; the log says which".to_owned()))?;
+    let record = bindings::record(env)?;
+    let now = clock::now();
+    let before = Timestamp::from_ms(now.as_ms().saturating_sub(config.retention_ms));
+    forget_notifications(&record, before).await?;
+    for _ in 0..MAX_FORGETTING {
+        if record.forget_canceled(before).await? == Rest::Nothing {
+            break;
+        }
+    }
+    for _ in 0..MAX_FORGETTING {
+        if record.forget_keys(now).await? == Rest::Nothing {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn forget_notifications(record: &Database, before: Timestamp) -> Result<()> {
+    let mut after = None;
+    for _ in 0..MAX_FORGETTING {
+        after = record.forget_notifications(before, after).await?;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,365 @@
+//! A push's way into the record.
+
+use std::slice;
+
+use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::idempotency::IdempotencyKey;
+use dormouse_domain::notification::Notification;
+use dormouse_domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::JsValue;
+use worker::{D1PreparedStatement, Result, console_warn};
+
+use super::{Database, corrupt, from_number, missing, stored, timestamp, user_room};
+use crate::instruments::{FailPoint, reach};
+
+/// A push to be stored.
+pub(crate) struct Order {
+    pub(crate) notification: Notification,
+    /// Whom it is for, each once.
+    pub(crate) users: Vec<UserId>,
+    pub(crate) claim: Option<Claim>,
+    pub(crate) when: When,
+}
+
+/// When a push is for.
+#[derive(Clone, Copy)]
+pub(crate) enum When {
+    /// Now.
+    Now,
+    /// Then: until then it is only kept.
+    Later(Timestamp),
+    /// It was kept until then, and is stored now, unless it was canceled.
+    Due(Timestamp),
+    /// Nothing is stored any more: asked is only what its key stands for, a push for then or for at once.
+    Lapsed(Option<Timestamp>),
+}
+
+/// The use of an `Idempotency-Key`.
+pub(crate) struct Claim {
+    /// The credential and the route.
+    pub(crate) scope: String,
+    pub(crate) key: IdempotencyKey,
+    /// What the body is.
+    pub(crate) fingerprint: String,
+}
+
+/// What became of an order.
+pub(crate) enum Commit {
+    /// It is in the rooms' logs.
+    Stored(Committed),
+    /// It waits for its time.
+    Scheduled {
+        id: NotificationId,
+        deliver_at: Timestamp,
+        origin: Origin,
+    },
+    /// The key stands for a push of another body.
+    Mismatch,
+    /// There is no such push: it was canceled, or it lapsed and its key stands for nothing.
+    Nothing,
+}
+
+/// A stored push.
+pub(crate) struct Committed {
+    pub(crate) notification: Notification,
+    /// The number of the push in each user's room.
+    pub(crate) entries: Vec<(UserId, u64)>,
+    pub(crate) origin: Origin,
+}
+
+/// Which push was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// This one.
+    Own,
+    /// An earlier one of the same key and body.
+    Replayed,
+}
+
+/// How long an `Idempotency-Key` stands for its push (reference draft: the server decides; here 24 h).
+pub(super) const IDEMPOTENCY_WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Each key is taken unless it already stands for something younger than the window. Orders are taken in
+/// order, so of two with one key the first has it.
+const CLAIM_KEYS: &str = "
+INSERT INTO idempotency (scope, key, fingerprint, notification_id, created_at)
+SELECT o.value ->> 'scope', o.value ->> 'key', o.value ->> 'fingerprint', o.value ->> 'id', o.value ->> 'created_at'
+FROM json_each(?1) AS o WHERE true
+ON CONFLICT (scope, key) DO UPDATE SET
+  fingerprint = excluded.fingerprint, notification_id = excluded.notification_id, created_at = excluded.created_at
+WHERE created_at < ?2";
+
+/// True while the order `o` is not stored yet; if it has a key, while the key stands for it; and if it was
+/// kept until now, while it is there and not canceled. The notification is inserted last, so that within
+/// one transaction the condition holds for every statement or none.
+const NOT_STORED_YET: &str = "
+NOT EXISTS (SELECT 1 FROM notifications WHERE id = o.value ->> 'id')
+AND (o.value ->> 'scope' IS NULL OR EXISTS (
+  SELECT 1 FROM idempotency
+  WHERE scope = o.value ->> 'scope' AND key = o.value ->> 'key' AND notification_id = o.value ->> 'id'))
+AND (o.value ->> 'kept' IS NULL OR EXISTS (
+  SELECT 1 FROM scheduled WHERE id = o.value ->> 'id' AND canceled_at IS NULL))";
+
+/// Several orders for one room are numbered one after the other.
+const INSERT_AUDIENCE: &str = "
+INSERT INTO audience (room, n, kind, ref)
+SELECT r.value, COALESCE((SELECT MAX(n) FROM audience WHERE room = r.value), 0)
+  + ROW_NUMBER() OVER (PARTITION BY r.value ORDER BY o.key), 'push', o.value ->> 'id'
+FROM json_each(?1) AS o, json_each(o.value, '$.rooms') AS r
+WHERE ";
+
+const INSERT_DELIVERIES: &str = "
+INSERT INTO deliveries (notification_id, user_id, status, attempts)
+SELECT o.value ->> 'id', substr(r.value, length('user:') + 1), 'pending', 0
+FROM json_each(?1) AS o, json_each(o.value, '$.rooms') AS r
+WHERE ";
+
+/// Without a content it is the one that was kept.
+const INSERT_NOTIFICATIONS: &str = "
+INSERT INTO notifications (id, created_at, expires_at, deliver_at, content, audience)
+SELECT o.value ->> 'id', o.value ->> 'created_at', o.value ->> 'expires_at', o.value ->> 'deliver_at',
+  COALESCE(?2, (SELECT content FROM scheduled WHERE id = o.value ->> 'id')),
+  (SELECT json_group_array(json_array(r.value, (
+     SELECT n FROM audience WHERE room = r.value AND ref = o.value ->> 'id' ORDER BY n DESC LIMIT 1)))
+   FROM json_each(o.value, '$.rooms') AS r)
+FROM json_each(?1) AS o
+WHERE ";
+
+const INSERT_SCHEDULED: &str = "
+INSERT INTO scheduled (id, deliver_at, created_at, content, rooms)
+SELECT o.value ->> 'id', o.value ->> 'deliver_at', o.value ->> 'created_at', ?2, o.value -> 'rooms'
+FROM json_each(?1) AS o
+WHERE NOT EXISTS (SELECT 1 FROM scheduled WHERE id = o.value ->> 'id') AND ";
+
+/// The stored push each order stands for: its own, or the one its key stood for already. Begins with the
+/// orders, a row each, and from there only follows primary keys.
+const READ_WINNERS: &str = "
+WITH winners AS MATERIALIZED (
+  SELECT o.key AS i, o.value ->> 'id' AS own, k.fingerprint,
+    CASE WHEN o.value ->> 'scope' IS NULL THEN o.value ->> 'id' ELSE k.notification_id END AS id
+  FROM json_each(?1) AS o LEFT JOIN idempotency AS k
+    ON k.scope = o.value ->> 'scope' AND k.key = o.value ->> 'key' AND k.created_at >= ?2)
+SELECT w.id, w.fingerprint, n.created_at, n.audience, CASE WHEN w.id = w.own THEN NULL ELSE n.content END AS content
+FROM winners AS w LEFT JOIN notifications AS n ON n.id = w.id
+ORDER BY w.i";
+
+impl Database {
+    /// Stores pushes in one transaction: keys, notifications, room logs, deliveries, or what waits; what
+    /// became of each, in the same order. What failed is tried once more with the same ids, which is
+    /// harmless when only the answer was lost.
+    ///
+    /// # Errors
+    /// When the record could not be written: then nothing of it is stored, or, if the second answer
+    /// was lost too, all of it.
+    pub(crate) async fn commit(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Commit>> {
+        if orders.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.try_commit(orders, now).await {
+            Ok(commits) => Ok(commits),
+            Err(error) => {
+                console_warn!("a push was not stored at the first attempt: {error}");
+                self.try_commit(orders, now).await
+            }
+        }
+    }
+
+    async fn try_commit(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Commit>> {
+        let results = self.batch(self.statements(orders, now)?).await?;
+        reach(FailPoint::CommitAnswered).await?;
+        let answer = results.last().ok_or_else(|| missing("the stored pushes"))?;
+        let winners: Vec<Winner> = answer.results()?;
+        if winners.len() != orders.len() {
+            return Err(missing("a stored push"));
+        }
+        let settled = orders.iter().zip(winners);
+        settled.map(|(order, winner)| winner.settle(order)).collect()
+    }
+
+    /// At most five statements for all, and one for each new content: all together, the contents could be
+    /// too long for one.
+    fn statements(&self, orders: &[Order], now: Timestamp) -> Result<Vec<D1PreparedStatement>> {
+        let window = timestamp(Timestamp::from_ms(
+            now.as_ms().saturating_sub(IDEMPOTENCY_WINDOW_MS),
+        ));
+        let rows: Vec<Row<'_>> = orders.iter().map(Row::new).collect();
+        let list = |wanted: fn(&Order) -> bool| -> Result<Option<JsValue>> {
+            let both = orders.iter().zip(&rows);
+            let rows: Vec<_> = both
+                .filter(|(order, _)| wanted(order))
+                .map(|(_, row)| row)
+                .collect();
+            if rows.is_empty() {
+                return Ok(None);
+            }
+            Ok(Some(JsValue::from(serde_json::to_string(&rows)?)))
+        };
+        let gated =
+            |insert: &str, bound: &[JsValue]| self.statement(&format!("{insert}{NOT_STORED_YET}"), bound);
+
+        let mut statements = Vec::new();
+        if let Some(claiming) = list(Order::claims)? {
+            statements.push(self.statement(CLAIM_KEYS, &[claiming, window.clone()])?);
+        }
+        if let Some(stored) = list(Order::is_stored)? {
+            statements.push(gated(INSERT_AUDIENCE, slice::from_ref(&stored))?);
+            statements.push(gated(INSERT_DELIVERIES, slice::from_ref(&stored))?);
+        }
+        for (order, row) in orders.iter().zip(&rows) {
+            let insert = match order.when {
+                When::Now => INSERT_NOTIFICATIONS,
+                When::Later(_) => INSERT_SCHEDULED,
+                When::Due(_) | When::Lapsed(_) => continue,
+            };
+            let one = serde_json::to_string(slice::from_ref(row))?;
+            let content = serde_json::to_string(&order.notification.content)?;
+            statements.push(gated(insert, &[JsValue::from(one), JsValue::from(content)])?);
+        }
+        if let Some(kept) = list(Order::is_kept)? {
+            statements.push(gated(INSERT_NOTIFICATIONS, &[kept, JsValue::NULL])?);
+        }
+        let all = JsValue::from(serde_json::to_string(&rows)?);
+        statements.push(self.statement(READ_WINNERS, &[all, window])?);
+        Ok(statements)
+    }
+}
+
+impl Order {
+    const fn claims(&self) -> bool {
+        match self.when {
+            When::Now | When::Later(_) | When::Due(_) => self.claim.is_some(),
+            When::Lapsed(_) => false,
+        }
+    }
+
+    const fn is_stored(&self) -> bool {
+        match self.when {
+            When::Now | When::Due(_) => true,
+            When::Later(_) | When::Lapsed(_) => false,
+        }
+    }
+
+    const fn is_kept(&self) -> bool {
+        match self.when {
+            When::Due(_) => true,
+            When::Now | When::Later(_) | When::Lapsed(_) => false,
+        }
+    }
+
+    const fn deliver_at(&self) -> Option<Timestamp> {
+        match self.when {
+            When::Now => None,
+            When::Later(at) | When::Due(at) => Some(at),
+            When::Lapsed(at) => at,
+        }
+    }
+}
+
+/// An order as the statements read it.
+#[derive(Serialize)]
+struct Row<'a> {
+    id: NotificationId,
+    created_at: Timestamp,
+    rooms: Vec<String>,
+    #[serde(flatten)]
+    claim: Option<ClaimRow<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliver_at: Option<Timestamp>,
+    /// There, whatever it is, when the order was kept until now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<u8>,
+}
+
+#[derive(Serialize)]
+struct ClaimRow<'a> {
+    scope: &'a str,
+    key: &'a str,
+    fingerprint: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn new(order: &'a Order) -> Self {
+        Self {
+            id: order.notification.id,
+            created_at: order.notification.created_at,
+            rooms: order.users.iter().map(user_room).collect(),
+            claim: order.claim.as_ref().map(|claim| ClaimRow {
+                scope: &claim.scope,
+                key: claim.key.as_str(),
+                fingerprint: &claim.fingerprint,
+            }),
+            expires_at: order.notification.content.expires_at,
+            deliver_at: order.deliver_at(),
+            kept: order.is_kept().then_some(1),
+        }
+    }
+}
+
+/// The push an order stands for.
+#[derive(Deserialize)]
+struct Winner {
+    id: Option<String>,
+    fingerprint: Option<String>,
+    created_at: Option<f64>,
+    audience: Option<String>,
+    /// Absent when it is the order's own.
+    content: Option<String>,
+}
+
+impl Winner {
+    fn settle(self, order: &Order) -> Result<Commit> {
+        let Some(id) = self.id else {
+            return Ok(Commit::Nothing);
+        };
+        if let Some(claim) = &order.claim
+            && self.fingerprint.as_deref() != Some(&claim.fingerprint)
+        {
+            return Ok(Commit::Mismatch);
+        }
+        let own = &order.notification;
+        let origin = if id == own.id.to_string() {
+            Origin::Own
+        } else {
+            Origin::Replayed
+        };
+        if let When::Later(deliver_at) | When::Lapsed(Some(deliver_at)) = order.when {
+            return Ok(Commit::Scheduled {
+                id: NotificationId::parse(&id).map_err(corrupt)?,
+                deliver_at,
+                origin,
+            });
+        }
+        let (Some(created_at), Some(audience)) = (self.created_at, self.audience) else {
+            return match order.when {
+                When::Now => Err(missing("a stored push")),
+                When::Later(_) | When::Due(_) | When::Lapsed(_) => Ok(Commit::Nothing),
+            };
+        };
+        let notification = match self.content {
+            Some(content) => stored(&id, created_at, &content)?,
+            // It may have been stored by another, at another moment.
+            None => Notification {
+                created_at: from_number(created_at),
+                ..own.clone()
+            },
+        };
+        Ok(Commit::Stored(Committed {
+            notification,
+            entries: entries(&audience)?,
+            origin,
+        }))
+    }
+}
+
+/// The users' entries of a stored `audience` column, `[["user:41", 7], ...]`.
+pub(super) fn entries(audience: &str) -> Result<Vec<(UserId, u64)>> {
+    let rooms: Vec<(String, u64)> = serde_json::from_str(audience)?;
+    rooms
+        .into_iter()
+        .filter_map(|(room, n)| room.strip_prefix("user:").map(|user| (user.to_owned(), n)))
+        .map(|(user, n)| Ok((UserId::parse(&user).map_err(corrupt)?, n)))
+        .collect()
+}

@@ -1,0 +1,139 @@
+//! What the record forgets.
+//!
+//! Each statement deletes a bounded number of rows, so that pushes get their turn in between. Everything
+//! is found by primary key, whose ids are in time order, but for keys: an index on their age would cost
+//! every push with a key a row written, and again when it is deleted, and a row written costs a thousand
+//! rows read; so each run reads them all, a day's worth.
+
+use dormouse_domain::id::NotificationId;
+use dormouse_domain::time::Timestamp;
+use serde::Deserialize;
+use wasm_bindgen::JsValue;
+use worker::{D1Result, Result};
+
+use super::push::IDEMPOTENCY_WINDOW_MS;
+use super::{Database, corrupt, timestamp};
+
+/// Keys deleted at once.
+const KEYS: u32 = 5_000;
+/// Canceled pushes deleted at once.
+const CANCELED: u32 = 1_000;
+/// Notifications looked at together.
+const NOTIFICATIONS: u32 = 500;
+/// Recipients of the notifications that are deleted at once: each has a delivery and an entry in a log.
+const RECIPIENTS: usize = 5_000;
+
+const DELETE_KEYS: &str = "
+DELETE FROM idempotency
+WHERE (scope, key) IN (SELECT scope, key FROM idempotency WHERE created_at < ?1 LIMIT ?2)";
+
+const DELETE_CANCELED: &str = "
+DELETE FROM scheduled WHERE id IN (SELECT id FROM scheduled WHERE canceled_at < ?1 LIMIT ?2)";
+
+/// An id holds when its push was accepted, which for a scheduled one is before it was created.
+const READ_OLD: &str = "
+SELECT id, audience FROM notifications WHERE id > ?1 AND id < ?2 AND created_at < ?3 ORDER BY id LIMIT ?4";
+
+/// Whatever is before an old entry of a log is older still. The highest entry of a log stays: the next n
+/// is taken from it.
+const DELETE_AUDIENCE: &str = "
+DELETE FROM audience WHERE (room, n) IN (
+  SELECT a.room, a.n
+  FROM json_each(?1) AS old CROSS JOIN audience AS a ON a.room = old.value ->> 0 AND a.n <= old.value ->> 1
+  WHERE a.n < (SELECT MAX(n) FROM audience WHERE room = a.room))";
+
+const DELETE_DELIVERIES: &str = "
+DELETE FROM deliveries WHERE notification_id IN (SELECT value FROM json_each(?1))";
+
+const DELETE_NOTIFICATIONS: &str = "
+DELETE FROM notifications WHERE id IN (SELECT value FROM json_each(?1))";
+
+/// Whether there is more to forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Maybe.
+    More,
+    /// No.
+    Nothing,
+}
+
+impl Rest {
+    fn after(deleted: &D1Result, limit: u32) -> Result<Self> {
+        let deleted = deleted.meta()?.and_then(|meta| meta.changes).unwrap_or_default();
+        Ok(if u32::try_from(deleted).is_ok_and(|deleted| deleted < limit) {
+            Self::Nothing
+        } else {
+            Self::More
+        })
+    }
+}
+
+impl Database {
+    /// Forgets keys that stand for nothing any more.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn forget_keys(&self, now: Timestamp) -> Result<Rest> {
+        let before = Timestamp::from_ms(now.as_ms().saturating_sub(IDEMPOTENCY_WINDOW_MS));
+        let bound = [timestamp(before), JsValue::from(KEYS)];
+        Rest::after(&self.one(DELETE_KEYS, &bound).await?, KEYS)
+    }
+
+    /// Forgets pushes that were canceled before `before`.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn forget_canceled(&self, before: Timestamp) -> Result<Rest> {
+        let bound = [timestamp(before), JsValue::from(CANCELED)];
+        Rest::after(&self.one(DELETE_CANCELED, &bound).await?, CANCELED)
+    }
+
+    /// Forgets notifications created before `before`, with their deliveries and entries in logs, in one
+    /// transaction. Begins after the notification `after`; gives the last it has looked at, `None` when
+    /// there is no other.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn forget_notifications(
+        &self,
+        before: Timestamp,
+        after: Option<NotificationId>,
+    ) -> Result<Option<NotificationId>> {
+        #[derive(Deserialize)]
+        struct Row {
+            id: String,
+            audience: String,
+        }
+        let bound = [
+            JsValue::from(after.map(|id| id.to_string()).unwrap_or_default()),
+            JsValue::from(NotificationId::generate(before, [0; 10]).to_string()),
+            timestamp(before),
+            JsValue::from(NOTIFICATIONS),
+        ];
+        let rows: Vec<Row> = self.one(READ_OLD, &bound).await?.results()?;
+        let mut last = None;
+        let mut ids = Vec::new();
+        let mut entries: Vec<(String, u64)> = Vec::new();
+        for row in rows {
+            if entries.len() >= RECIPIENTS {
+                break;
+            }
+            let mut rooms: Vec<(String, u64)> = serde_json::from_str(&row.audience)?;
+            entries.append(&mut rooms);
+            last = Some(NotificationId::parse(&row.id).map_err(corrupt)?);
+            ids.push(row.id);
+        }
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let ids = [JsValue::from(serde_json::to_string(&ids)?)];
+        let entries = JsValue::from(serde_json::to_string(&entries)?);
+        self.batch(vec![
+            self.statement(DELETE_AUDIENCE, &[entries])?,
+            self.statement(DELETE_DELIVERIES, &ids)?,
+            self.statement(DELETE_NOTIFICATIONS, &ids)?,
+        ])
+        .await?;
+        Ok(last)
+    }
+}
