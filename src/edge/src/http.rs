@@ -9,8 +9,8 @@ use worker::{Error, Headers, Method, Request, Response, Result, console_error};
 pub(crate) enum Refusal {
     /// The caller's doing, or a known state of the service.
     Problem(Problem),
-    /// The resource has another method: this one.
-    MethodNotAllowed(Method),
+    /// The resource has other methods: these.
+    MethodNotAllowed(Vec<Method>),
     /// The platform failed.
     Platform(Error),
 }
@@ -33,10 +33,12 @@ impl Refusal {
         let mut allowed = None;
         let problem = match self {
             Self::Problem(problem) => problem,
-            Self::MethodNotAllowed(method) => {
+            Self::MethodNotAllowed(methods) => {
+                let methods: Vec<&str> = methods.iter().map(AsRef::as_ref).collect();
+                let methods = methods.join(", ");
                 let problem = Problem::new(Code::MethodNotAllowed);
-                let problem = problem.detail(format!("the resource takes {}", method.as_ref()));
-                allowed = Some(method);
+                let problem = problem.detail(format!("the resource takes {methods}"));
+                allowed = Some(methods);
                 problem
             }
             Self::Platform(error) => {
@@ -48,8 +50,8 @@ impl Refusal {
         response
             .headers_mut()
             .set("content-type", "application/problem+json")?;
-        if let Some(method) = allowed {
-            response.headers_mut().set("allow", method.as_ref())?;
+        if let Some(methods) = allowed {
+            response.headers_mut().set("allow", &methods)?;
         }
         if problem.status() == 401 {
             response.headers_mut().set("www-authenticate", "Bearer")?;

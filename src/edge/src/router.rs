@@ -19,30 +19,35 @@ enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    fn parse(path: &'a [&'a str]) -> Option<Self> {
-        match path {
-            ["healthz"] => Some(Self::Health),
-            ["v1", "notifications"] => Some(Self::Push),
-            ["v1", "me", "notifications"] => Some(Self::List),
-            ["v1", "me", "notifications", "unread-count"] => Some(Self::Counts),
-            ["v1", "presence", "users", user] => Some(Self::PresenceOfUser(user)),
-            #[cfg(feature = "instruments")]
-            ["__test", rest @ ..] => Some(Self::Instruments(rest)),
-            _ => None,
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// When there is nothing at `path`, or nothing by `method`.
+    fn parse(path: &'a [&'a str], method: &Method) -> Result<Self, Refusal> {
+        #[cfg(feature = "instruments")]
+        if let ["__test", rest @ ..] = path {
+            return Ok(Self::Instruments(rest));
         }
+        let there = Self::at(path);
+        if there.is_empty() {
+            return Err(Problem::new(Code::NotFound).into());
+        }
+        let (mut asked, others): (Vec<_>, Vec<_>) =
+            there.into_iter().partition(|(allowed, _)| allowed == method);
+        asked.pop().map(|(_, route)| route).ok_or_else(|| {
+            Refusal::MethodNotAllowed(others.into_iter().map(|(allowed, _)| allowed).collect())
+        })
     }
 
-    fn allows(&self, method: &Method) -> Result<(), Refusal> {
-        let allowed = match self {
-            Self::Health | Self::List | Self::Counts | Self::PresenceOfUser(_) => Method::Get,
-            Self::Push => Method::Post,
-            #[cfg(feature = "instruments")]
-            Self::Instruments(_) => return Ok(()),
-        };
-        if *method == allowed {
-            Ok(())
-        } else {
-            Err(Refusal::MethodNotAllowed(allowed))
+    /// What there is at `path`, by method.
+    fn at(path: &'a [&'a str]) -> Vec<(Method, Self)> {
+        match path {
+            ["healthz"] => vec![(Method::Get, Self::Health)],
+            ["v1", "notifications"] => vec![(Method::Post, Self::Push)],
+            ["v1", "me", "notifications"] => vec![(Method::Get, Self::List)],
+            ["v1", "me", "notifications", "unread-count"] => vec![(Method::Get, Self::Counts)],
+            ["v1", "presence", "users", user] => vec![(Method::Get, Self::PresenceOfUser(user))],
+            _ => Vec::new(),
         }
     }
 }
@@ -68,11 +73,7 @@ async fn answer(request: Request, env: &Env, context: &Context) -> Result<Respon
     if let ["engine.io", _, ..] = segments.as_slice() {
         return socket_io::answer(request, env, context).await;
     }
-    let Some(route) = Route::parse(&segments) else {
-        return Err(Problem::new(Code::NotFound).into());
-    };
-    route.allows(&request.method())?;
-    match route {
+    match Route::parse(&segments, &request.method())? {
         Route::Health => health(env),
         Route::Push => api::notifications::push(request, env).await,
         Route::List => api::me::list(&request, env).await,
