@@ -32,12 +32,9 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// When `json` is not a JSON object.
     pub fn parse(json: &'a str, pointer: &str) -> Result<Self, serde_json::Error> {
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        let members = deserializer.deserialize_map(Members)?;
-        deserializer.end()?;
         Ok(Self {
             pointer: pointer.to_owned(),
-            members,
+            members: members(json)?,
             unknown: Vec::new(),
             invalid: Vec::new(),
         })
@@ -118,6 +115,17 @@ impl<'a> JsonObject<'a> {
         let shown: String = name.chars().take(64).collect();
         format!("{}/{}", self.pointer, shown.replace('~', "~0").replace('/', "~1"))
     }
+}
+
+/// The raw members of a JSON object, in order.
+///
+/// # Errors
+/// When `json` is not a JSON object.
+pub(crate) fn members(json: &str) -> Result<Vec<(String, &RawValue)>, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let members = deserializer.deserialize_map(Members)?;
+    deserializer.end()?;
+    Ok(members)
 }
 
 struct Members;

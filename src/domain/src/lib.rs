@@ -6,7 +6,8 @@
 //! 1. [`time`], [`id`]: what instants, users and notifications are called.
 //! 2. [`config`]: every setting.
 //! 3. [`auth`], [`engine_request`], [`engine_sid`], [`handshake`], [`service_key`], [`signature`]: who is calling.
-//! 4. [`push`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for.
+//! 4. [`push`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for;
+//!    [`placeholder`]: texts it can define beforehand.
 //! 5. [`inbox`], [`delivery`], [`alarm`]: what it does to a user's inbox.
 //! 6. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`presence`]: the connections that hear of it.
 //! 7. `conformance`: what the official protocol suites expect, in a build of its own.
@@ -39,6 +40,8 @@ pub mod notification;
 pub mod markdown;
 
 pub mod idempotency;
+
+pub mod placeholder;
 
 pub mod inbox;
 
