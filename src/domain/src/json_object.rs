@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::problem::{Code, Problem};
+
 /// One mistake in a request body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
@@ -27,6 +29,17 @@ pub struct JsonObject<'a> {
 }
 
 impl<'a> JsonObject<'a> {
+    /// Splits the body of a request into members.
+    ///
+    /// # Errors
+    /// [`Code::MalformedJson`] when it is not a JSON object.
+    pub fn of_body(body: &'a str) -> Result<Self, Problem> {
+        Self::parse(body, "").map_err(|error| {
+            let place = format!("at line {} column {}", error.line(), error.column());
+            Problem::new(Code::MalformedJson).detail(place)
+        })
+    }
+
     /// Splits `json` into members. `pointer` is where the object stands in the whole body.
     ///
     /// # Errors
@@ -102,7 +115,22 @@ impl<'a> JsonObject<'a> {
     }
 
     /// Ends the reading of the outermost object: whatever was not taken is unknown.
-    pub fn close(&mut self) {
+    ///
+    /// # Errors
+    /// [`Code::UnknownField`] or else [`Code::InvalidRequest`], with every mistake that was found.
+    pub fn finish(mut self) -> Result<(), Problem> {
+        self.close();
+        let code = match (self.unknown.is_empty(), self.invalid.is_empty()) {
+            (false, _) => Code::UnknownField,
+            (true, false) => Code::InvalidRequest,
+            (true, true) => return Ok(()),
+        };
+        let mut errors = self.unknown;
+        errors.append(&mut self.invalid);
+        Err(Problem::new(code).errors(errors))
+    }
+
+    fn close(&mut self) {
         for (name, _) in std::mem::take(&mut self.members) {
             self.unknown.push(Mistake {
                 pointer: self.pointer_to(&name),

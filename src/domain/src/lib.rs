@@ -7,7 +7,7 @@
 //! 2. [`config`]: every setting.
 //! 3. [`auth`], [`engine_request`], [`engine_sid`], [`handshake`], [`service_key`], [`signature`]: who is calling.
 //! 4. [`push`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for;
-//!    [`placeholder`]: texts it can define beforehand.
+//!    [`template`], [`placeholder`], [`notification_type`]: what it can define beforehand.
 //! 5. [`inbox`], [`delivery`], [`alarm`]: what it does to a user's inbox.
 //! 6. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`presence`]: the connections that hear of it.
 //! 7. `conformance`: what the official protocol suites expect, in a build of its own.
@@ -41,7 +41,11 @@ pub mod markdown;
 
 pub mod idempotency;
 
+pub mod template;
+
 pub mod placeholder;
+
+pub mod notification_type;
 
 pub mod inbox;
 

@@ -20,6 +20,10 @@ pub enum Code {
     InvalidRequest,
     /// No recipient can be addressed.
     InvalidRecipient,
+    /// No type has the id that is named.
+    UnknownType,
+    /// No template has the key or the version that is named.
+    UnknownTemplate,
     /// The `Idempotency-Key` is not 1 to 255 visible ASCII characters.
     InvalidIdempotencyKey,
     /// The `Idempotency-Key` was used for another body.
@@ -55,6 +59,8 @@ impl Code {
             Self::UnknownField => (400, "unknown_field", "The body has unknown fields"),
             Self::InvalidRequest => (422, "invalid_request", "The request is not valid"),
             Self::InvalidRecipient => (422, "invalid_recipient", "Invalid recipient"),
+            Self::UnknownType => (422, "unknown_type", "There is no such notification type"),
+            Self::UnknownTemplate => (422, "unknown_template", "There is no such template"),
             Self::InvalidIdempotencyKey => {
                 (400, "invalid_idempotency_key", "The Idempotency-Key is not valid")
             }

@@ -14,6 +14,11 @@ enum Route<'a> {
     List,
     Counts,
     PresenceOfUser(&'a str),
+    PutTemplate(&'a str),
+    GetTemplate(&'a str),
+    DeleteTemplate(&'a str),
+    RenderTemplate(&'a str),
+    PutType(&'a str),
     #[cfg(feature = "instruments")]
     Instruments(&'a [&'a str]),
 }
@@ -47,6 +52,13 @@ impl<'a> Route<'a> {
             ["v1", "me", "notifications"] => vec![(Method::Get, Self::List)],
             ["v1", "me", "notifications", "unread-count"] => vec![(Method::Get, Self::Counts)],
             ["v1", "presence", "users", user] => vec![(Method::Get, Self::PresenceOfUser(user))],
+            ["v1", "templates", key] => vec![
+                (Method::Get, Self::GetTemplate(key)),
+                (Method::Put, Self::PutTemplate(key)),
+                (Method::Delete, Self::DeleteTemplate(key)),
+            ],
+            ["v1", "templates", key, "render"] => vec![(Method::Post, Self::RenderTemplate(key))],
+            ["v1", "types", id] => vec![(Method::Put, Self::PutType(id))],
             _ => Vec::new(),
         }
     }
@@ -79,6 +91,11 @@ async fn answer(request: Request, env: &Env, context: &Context) -> Result<Respon
         Route::List => api::me::list(&request, env).await,
         Route::Counts => api::me::counts(&request, env).await,
         Route::PresenceOfUser(user) => api::presence::user(&request, env, user).await,
+        Route::PutTemplate(key) => api::templates::put(request, env, key).await,
+        Route::GetTemplate(key) => api::templates::get(&request, env, key).await,
+        Route::DeleteTemplate(key) => api::templates::delete(&request, env, key).await,
+        Route::RenderTemplate(key) => api::templates::render(request, env, key).await,
+        Route::PutType(id) => api::templates::put_type(request, env, id).await,
         #[cfg(feature = "instruments")]
         Route::Instruments(rest) => instruments::routes::answer(&request, env, rest).await,
     }

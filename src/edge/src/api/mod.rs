@@ -3,6 +3,7 @@
 pub(crate) mod me;
 pub(crate) mod notifications;
 pub(crate) mod presence;
+pub(crate) mod templates;
 
 use dormouse_domain::auth::Identity;
 use dormouse_domain::config::Config;

@@ -7,12 +7,13 @@ use dormouse_domain::idempotency::{IdempotencyKey, fingerprint};
 use dormouse_domain::inbox::Receipt;
 use dormouse_domain::notification::Notification;
 use dormouse_domain::problem::{Code, Problem};
-use dormouse_domain::push::{Mistake, Push, Recipient};
+use dormouse_domain::push::{Draft, Mistake, Push, Recipient};
 use dormouse_domain::service_key::Scope;
+use dormouse_domain::template::Found;
 use dormouse_domain::time::{Timestamp, iso};
 use futures_util::future::join_all;
 use serde::Serialize;
-use worker::{Env, Request, Response, console_error};
+use worker::{Env, Error, Request, Response, console_error};
 
 use super::authorize_service;
 use crate::d1::{Claim, Commit};
@@ -38,25 +39,14 @@ pub(crate) async fn push(mut request: Request, env: &Env) -> Result<Response, Re
     });
 
     let users: Vec<UserId> = push.users().cloned().collect();
-    let now = clock::now();
-    let notification = Notification {
-        id: NotificationId::generate(now, entropy::bytes()?),
-        created_at: now,
-        content: push.content,
-    };
-    reach(FailPoint::PushBeforeCommit).await?;
-    let committed = bindings::record(env)?
-        .commit(&notification, &users, claim.as_ref())
-        .await?;
+    let Stored {
+        winner,
+        entries,
+        replayed,
+    } = store(env, push.draft, &users, claim.as_ref()).await?;
     reach(FailPoint::PushCommitted).await?;
-    let (committed, replayed) = match committed {
-        Commit::Stored(committed) => (committed, false),
-        Commit::Replayed(committed) => (committed, true),
-        Commit::Mismatch => return Err(Problem::new(Code::IdempotencyMismatch).into()),
-    };
 
-    let winner = committed.notification.unwrap_or(notification);
-    let nudged = join_all(committed.entries.into_iter().map(|(user, n)| {
+    let nudged = join_all(entries.into_iter().map(|(user, n)| {
         let call = HubCall::Nudge(EntryRecord::new(n, &winner));
         async move { (user.clone(), nudge(env, user, call).await) }
     }))
@@ -68,6 +58,54 @@ pub(crate) async fn push(mut request: Request, env: &Env) -> Result<Response, Re
         .map(|recipient| result_for(recipient, &nudged))
         .collect();
     answer(&winner, results, replayed)
+}
+
+/// A push that is in the record.
+struct Stored {
+    winner: Notification,
+    entries: Vec<(UserId, u64)>,
+    /// Whether it was there before, under the same key.
+    replayed: bool,
+}
+
+/// Looks up what a push names and stores it, or finds the one that its key stands for already.
+async fn store(env: &Env, draft: Draft, users: &[UserId], claim: Option<&Claim>) -> Result<Stored, Refusal> {
+    let record = bindings::record(env)?;
+    let now = clock::now();
+    let found = match draft.lookup() {
+        Some(lookup) => record.look_up(&lookup).await?,
+        None => Found::default(),
+    };
+    let (commit, notification) = match draft.resolve(found) {
+        Ok(content) => {
+            let notification = Notification {
+                id: NotificationId::generate(now, entropy::bytes()?),
+                created_at: now,
+                content,
+            };
+            reach(FailPoint::PushBeforeCommit).await?;
+            (
+                record.commit(&notification, users, claim).await?,
+                Some(notification),
+            )
+        }
+        // A push may be repeated when its template is gone or wants other data.
+        Err(problem) => match claim {
+            Some(claim) => (record.claimed(claim, now).await?.ok_or(problem)?, None),
+            None => return Err(problem.into()),
+        },
+    };
+    let (committed, replayed) = match commit {
+        Commit::Stored(committed) => (committed, false),
+        Commit::Replayed(committed) => (committed, true),
+        Commit::Mismatch => return Err(Problem::new(Code::IdempotencyMismatch).into()),
+    };
+    let winner = committed.notification.or(notification);
+    Ok(Stored {
+        winner: winner.ok_or_else(|| Error::RustError("a stored push without a notification".to_owned()))?,
+        entries: committed.entries,
+        replayed,
+    })
 }
 
 /// Brings an entry to its user's hub. The push is stored by now: a hub that can't be reached gets the

@@ -1,4 +1,6 @@
-//! All SQL of the record.
+//! All SQL of the record: pushes and deliveries here, templates and types in [`templates`].
+
+mod templates;
 
 use dormouse_domain::delivery::Delivery;
 use dormouse_domain::id::{NotificationId, UserId};
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use worker::{D1Database, D1PreparedStatement, D1Result, Error, Result, console_warn};
 
+pub(crate) use self::templates::{Deleted, Put};
 use crate::instruments::{FailPoint, Unit, count, reach};
 
 /// The record.
@@ -126,12 +129,6 @@ impl Database {
 
         let mut statements = Vec::with_capacity(5);
         if let Some(claim) = claim {
-            let window = Timestamp::from_ms(
-                notification
-                    .created_at
-                    .as_ms()
-                    .saturating_sub(IDEMPOTENCY_WINDOW_MS),
-            );
             statements.push(self.statement(
                 CLAIM_KEY,
                 &[
@@ -140,7 +137,7 @@ impl Database {
                     JsValue::from(&claim.fingerprint),
                     id.clone(),
                     created_at.clone(),
-                    timestamp(window),
+                    timestamp(window_start(notification.created_at)),
                 ],
             )?);
         }
@@ -178,22 +175,23 @@ impl Database {
             .into_iter()
             .next()
             .ok_or_else(|| missing("the stored push"))?;
-        if let Some(claim) = claim
-            && winner.fingerprint.as_deref() != Some(&claim.fingerprint)
-        {
-            return Ok(Commit::Mismatch);
-        }
-        let entries = entries(&winner.audience)?;
-        Ok(match winner.content {
-            None => Commit::Stored(Committed {
-                notification: None,
-                entries,
-            }),
-            Some(content) => Commit::Replayed(Committed {
-                notification: Some(stored(&winner.id, winner.created_at, &content)?),
-                entries,
-            }),
-        })
+        winner.outcome(claim)
+    }
+
+    /// The push that the key of `claim` stands for already; `None` when the key is free at `now`.
+    ///
+    /// # Errors
+    /// When the record could not be read.
+    pub(crate) async fn claimed(&self, claim: &Claim, now: Timestamp) -> Result<Option<Commit>> {
+        let bound = [
+            JsValue::NULL,
+            JsValue::from(&claim.scope),
+            JsValue::from(claim.key.as_str()),
+        ];
+        let winners: Vec<Winner> = self.one(READ_WINNER, &bound).await?.results()?;
+        let standing = |winner: &Winner| from_number(winner.created_at) >= window_start(now);
+        let winner = winners.into_iter().find(standing);
+        winner.map(|winner| winner.outcome(Some(claim))).transpose()
     }
 
     /// Entries of a user's room after `cursor`, in order, at most `limit`.
@@ -284,6 +282,33 @@ struct Winner {
     audience: String,
     fingerprint: Option<String>,
     content: Option<String>,
+}
+
+impl Winner {
+    /// What it means for the push that asked with `claim`.
+    fn outcome(self, claim: Option<&Claim>) -> Result<Commit> {
+        if let Some(claim) = claim
+            && self.fingerprint.as_deref() != Some(&claim.fingerprint)
+        {
+            return Ok(Commit::Mismatch);
+        }
+        let entries = entries(&self.audience)?;
+        Ok(match self.content {
+            None => Commit::Stored(Committed {
+                notification: None,
+                entries,
+            }),
+            Some(content) => Commit::Replayed(Committed {
+                notification: Some(stored(&self.id, self.created_at, &content)?),
+                entries,
+            }),
+        })
+    }
+}
+
+/// The oldest instant whose keys still stand for something at `now`.
+const fn window_start(now: Timestamp) -> Timestamp {
+    Timestamp::from_ms(now.as_ms().saturating_sub(IDEMPOTENCY_WINDOW_MS))
 }
 
 fn user_room(user: &UserId) -> String {
