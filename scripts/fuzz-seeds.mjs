@@ -42,6 +42,7 @@ write("session", [...engineFrames, ...connections].flatMap((frames) => [input(fr
 write("http", [
   '0{"to":["user:u1","user:u2"],"title":"Order 1042","content":"Paid by **card**","data":{"a":[1]}}',
   '0{"to":["user:u1"],"title":"t","type":{"id":"a","name":"b"},"sender":{"id":"a"},"action":{"url":"/a"},"priority":"low"}',
+  '0{"to":["user:u1"],"type":"exam","template":{"key":"exam-moved","version":2,"data":{"course":"CS1"}}}',
   "1eyJiZWZvcmUiOjN9",
   "120\neyJiZWZvcmUiOjN9",
   "1\u001f7",
@@ -50,4 +51,5 @@ write("http", [
   `2Bearer x\n\n\n[{"id":"a","sha256":"${"0".repeat(64)}","scopes":["push:user"]}]`,
   "3EIO=4&transport=polling&sid=a&b64=1&keepalive=client",
   "4Paid by **card** ~~x~~ [a](https://example.org) ![b](c.png) <b>d</b>\n\n| a |\n|---|\n",
+  '6{"title":"{{a}}","content":"{{b.c}}","action":{"url":"/{{d.0}}"},"required":["a"]}\n{"a":1.50,"b":{"c":"x"},"d":[true]}',
 ].map((text) => Buffer.from(text)));

@@ -17,12 +17,15 @@ use dormouse_domain::idempotency::{IdempotencyKey, MAX_KEY_CHARS, fingerprint};
 use dormouse_domain::markdown;
 use dormouse_domain::notification::{Content, Notification, NotificationView};
 use dormouse_domain::page::{Cursor, MAX_LIMIT, PageRequest, UserCursor};
+use dormouse_domain::page::{Cursor, MAX_LIMIT, PageRequest};
+use dormouse_domain::placeholder::Data;
 use dormouse_domain::push::{MAX_CONTENT_BYTES, MAX_RECIPIENTS, MAX_TITLE_CHARS, Push};
 use dormouse_domain::recovery::{Offset, Pid};
 use dormouse_domain::service_key::{Scope, ServiceKeys};
 use dormouse_domain::namespace::Namespace;
 use dormouse_domain::wishes::Recovery;
 use dormouse_domain::signature::Signer;
+use dormouse_domain::template::{Found, RenderRequest, Template, TemplateKey, Version};
 use dormouse_domain::time::Timestamp;
 use dormouse_fuzz::Tree;
 use dormouse_protocol::socket::Json;
@@ -44,7 +47,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((mode, rest)) = data.split_first() else {
         return;
     };
-    if mode % 6 == 5 {
+    let mode = mode.wrapping_sub(b'0') % 7;
+    if mode == 5 {
         if let Ok(body) = Unstructured::new(rest).arbitrary::<Body>() {
             push(&body.json());
         }
@@ -53,12 +57,13 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(rest) else {
         return;
     };
-    match mode % 6 {
+    match mode {
         0 => push(text),
         1 => passed_back(text),
         2 => headers(text),
         3 => engine_query(text),
-        _ => html(text),
+        4 => html(text),
+        _ => template(text),
     }
 });
 
@@ -83,6 +88,7 @@ enum Field {
     Title,
     Content,
     Type,
+    Template,
     Sender,
     Action,
     Data,
@@ -115,6 +121,8 @@ enum Inner {
     DisplayName,
     Url,
     Text,
+    Key,
+    Version,
 }
 
 impl Body {
@@ -148,6 +156,7 @@ impl Field {
             Self::Title => "title",
             Self::Content => "content",
             Self::Type => "type",
+            Self::Template => "template",
             Self::Sender => "sender",
             Self::Action => "action",
             Self::Data => "data",
@@ -192,6 +201,8 @@ impl Inner {
             Self::DisplayName => "display_name",
             Self::Url => "url",
             Self::Text => "text",
+            Self::Key => "key",
+            Self::Version => "version",
         }
     }
 }
@@ -219,28 +230,47 @@ fn push(body: &str) {
         }
     };
     assert!((1..=MAX_RECIPIENTS).contains(&push.recipients.len()));
-    assert!((1..=MAX_TITLE_CHARS).contains(&push.content.title.chars().count()));
-    assert!(push.content.content.len() <= MAX_CONTENT_BYTES);
     let users: Vec<_> = push.users().collect();
     for (at, user) in users.iter().enumerate() {
         assert!(!users[..at].contains(user));
     }
-    if push.lapsed.is_none() {
-        assert!(push.deliver_at.is_none_or(|at| at > NOW));
-        assert!(push.content.expires_at.is_none_or(|at| at > push.deliver_at.unwrap_or(NOW)));
-    }
-    let stored = serde_json::to_string(&push.content).expect("content is JSON");
+    let user = users[0].clone();
+    let names_something = push.draft.lookup().is_some();
+    let Ok(content) = push.draft.resolve(Found::default()) else {
+        assert!(names_something);
+        return;
+    };
+    assert!((1..=MAX_TITLE_CHARS).contains(&content.title.chars().count()));
+    assert!(content.content.len() <= MAX_CONTENT_BYTES);
+    let stored = serde_json::to_string(&content).expect("content is JSON");
     let loaded: Content = serde_json::from_str(&stored).expect("what was stored is loaded");
     assert_eq!(serde_json::to_string(&loaded).ok().as_ref(), Some(&stored));
-    let user = users[0].clone();
     let notification = Notification {
         id: NotificationId::generate(NOW, [7; 10]),
         created_at: NOW,
-        content: push.content,
+        content,
     };
     let recipient = notification.id.recipient(&user);
     let view = NotificationView::new(&notification, recipient, 1);
     serde_json::to_string(&view).expect("a view is JSON");
+}
+
+/// A template, and after the first line the data that is put into it: what is made of them holds to the limits.
+fn template(text: &str) {
+    let (first, second) = text.split_once('\n').unwrap_or((text, "{}"));
+    let _ = (TemplateKey::parse(first), Version::parse(first), RenderRequest::parse(second));
+    let Ok(template) = Template::parse(first) else {
+        return;
+    };
+    let stored = template.store().expect("a template is JSON");
+    assert_eq!(Template::load(&stored).ok().as_ref(), Some(&template));
+    if let Ok(data) = Data::parse(second)
+        && let Ok(rendered) = template.render(&data, "/data")
+    {
+        assert!((1..=MAX_TITLE_CHARS).contains(&rendered.title.chars().count()));
+        assert!(rendered.content.len() <= MAX_CONTENT_BYTES);
+        assert!(rendered.action.is_none_or(|action| markdown::is_safe_link(&action.url)));
+    }
 }
 
 /// Texts that this service made, or did not.

@@ -178,7 +178,7 @@ bodyRefusals({
   "a priority there is not": [...invalid("/priority"), { priority: "urgent" }],
   "a number for the priority": [...invalid("/priority"), { priority: 1 }],
   "a category of 129 characters": [...invalid("/category"), { category: "x".repeat(129) }],
-  "a type by an id nobody defined": [...invalid("/type"), { type: "order.created" }],
+  "an empty id for a type": [...invalid("/type"), { type: "" }],
   "a type without an id": [...invalid("/type/id"), { type: { name: "Order" } }],
   "a list for a type": [...invalid("/type"), { type: [] }],
   "a sender without an id": [...invalid("/sender/id"), { sender: {} }],

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::json_object::JsonObject;
+use crate::json_object::members;
 
 /// How the keys of payloads are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,18 +43,18 @@ pub fn camel(json: &str) -> String {
 }
 
 fn write_camel(json: &str, out: &mut String) {
-    if let Ok(object) = JsonObject::parse(json, "") {
+    if let Ok(members) = members(json) {
         out.push('{');
-        for (i, (key, value)) in object.members().enumerate() {
+        for (i, (key, value)) in members.into_iter().enumerate() {
             if i > 0 {
                 out.push(',');
             }
             // Writing to a String does not fail.
-            let _ = write!(out, "{}:", serde_json::Value::from(camel_key(key)));
+            let _ = write!(out, "{}:", serde_json::Value::from(camel_key(&key)));
             if key == OPAQUE {
-                out.push_str(value);
+                out.push_str(value.get());
             } else {
-                write_camel(value, out);
+                write_camel(value.get(), out);
             }
         }
         out.push('}');

@@ -15,7 +15,7 @@ use crate::delivery::{AckMode, Delivery, DeliveryPolicy, Listeners, Via};
 use crate::event::{MAX_BATCH_BYTES, ServerEvent};
 use crate::id::{NotificationId, UserId};
 use crate::item::{Folder, Item, Receipt, Removal};
-use crate::notification::Notification;
+use crate::notification::{Content, Notification};
 use crate::preferences::Preferences;
 use crate::recovery::Offset;
 use crate::time::Timestamp;
@@ -671,7 +671,7 @@ impl<'a> Edit<'a> {
     fn suppress(&mut self, mut notification: Notification) {
         self.head.suppressed = self.head.suppressed.saturating_add(1);
         let recipient_id = notification.id.recipient(&self.head.user);
-        notification.content = notification.content.emptied();
+        notification.content = Content::default();
         let delivery = Delivery::Suppressed;
         let item = Item {
             seq: self.head.suppressed,
@@ -721,7 +721,7 @@ impl<'a> Edit<'a> {
     fn remove(&mut self, item: &Item, removal: Removal) -> Change {
         let mut removed = item.clone();
         removed.folder = Folder::Removed(removal, self.now);
-        removed.notification.content = item.notification.content.emptied();
+        removed.notification.content = Content::default();
         removed.delivery = match removal {
             Removal::Deleted => item.delivery.confirmed(Via::Read, self.now),
             Removal::Expired => item.delivery.expired(),

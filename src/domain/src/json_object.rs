@@ -34,12 +34,9 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// When `json` is not a JSON object.
     pub fn parse(json: &'a str, pointer: &str) -> Result<Self, serde_json::Error> {
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        let members = deserializer.deserialize_map(Members)?;
-        deserializer.end()?;
         Ok(Self {
             pointer: pointer.to_owned(),
-            members,
+            members: members(json)?,
             unknown: Vec::new(),
             invalid: Vec::new(),
         })
@@ -54,13 +51,6 @@ impl<'a> JsonObject<'a> {
             let place = format!("at line {} column {}", error.line(), error.column());
             Problem::new(Code::MalformedJson).detail(place)
         })
-    }
-
-    /// The names and raw values not taken yet, in order.
-    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.members
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.get()))
     }
 
     /// Takes the raw value of `name`; a field given more than once is a mistake.
@@ -186,6 +176,17 @@ impl<'a> JsonObject<'a> {
 fn pointer_to(parent: &str, name: &str) -> String {
     let shown: String = name.chars().take(64).collect();
     format!("{parent}/{}", shown.replace('~', "~0").replace('/', "~1"))
+}
+
+/// The raw members of a JSON object, in order.
+///
+/// # Errors
+/// When `json` is not a JSON object.
+pub(crate) fn members(json: &str) -> Result<Vec<(String, &RawValue)>, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let members = deserializer.deserialize_map(Members)?;
+    deserializer.end()?;
+    Ok(members)
 }
 
 struct Members;

@@ -43,6 +43,11 @@ pub mod markdown;
 pub mod idempotency;
 
 pub mod status;
+pub mod template;
+
+pub mod placeholder;
+
+pub mod notification_type;
 
 pub mod inbox;
 

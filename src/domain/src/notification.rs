@@ -8,7 +8,7 @@ use crate::markdown;
 use crate::time::{Timestamp, iso};
 
 /// What the pusher wrote. Its JSON is what D1 and the hubs store, once per push.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Content {
     /// One line, 1 to 200 characters.
     pub title: String,
@@ -37,25 +37,6 @@ pub struct Content {
     /// A newer notification with the same key takes the place of this one while it is unread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collapse_key: Option<String>,
-}
-
-impl Content {
-    /// What is left of it in a tombstone: nothing.
-    #[must_use]
-    pub const fn emptied(&self) -> Self {
-        Self {
-            title: String::new(),
-            content: String::new(),
-            kind: None,
-            sender: None,
-            action: None,
-            data: None,
-            category: None,
-            priority: self.priority,
-            expires_at: None,
-            collapse_key: None,
-        }
-    }
 }
 
 /// How a sort of notification looks.
@@ -92,12 +73,13 @@ pub struct Action {
 }
 
 /// How much a notification matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// May wait.
     Low,
     /// The default.
+    #[default]
     Normal,
     /// Should be noticed.
     High,

@@ -8,7 +8,9 @@ use crate::json_object::JsonObject;
 pub use crate::json_object::Mistake;
 use crate::markdown::is_safe_link;
 use crate::notification::{Action, Content, NotificationType, Priority, Sender};
+use crate::notification_type::TypeId;
 use crate::problem::{Code, Problem};
+use crate::template::{Found, Lookup, MAX_KEY_BYTES, RenderRequest, Rendered, TemplateKey, known_type};
 use crate::time::Timestamp;
 
 /// Most recipients of one push.
@@ -32,18 +34,131 @@ pub const MAX_EXPIRE_AHEAD_MS: u64 = 3_652 * DAY_S * 1_000;
 
 const DAY_S: u64 = 24 * 60 * 60;
 
-/// A push that may be stored.
+/// What a link has to be.
+pub(crate) const EXPECTED_LINK: &str = "expected an http, https, mailto or relative link";
+
+/// A push that may be stored, once what it names was looked up.
 #[derive(Clone, Debug)]
 pub struct Push {
     /// Whom it is for, in the order asked for, each once.
     pub recipients: Vec<Recipient>,
     /// What they are told.
-    pub content: Content,
+    pub draft: Draft,
     /// When; at once when absent.
     pub deliver_at: Option<Timestamp>,
     /// Why it can't be done any more, when only time stands against it: the answer to an earlier push of
     /// the same body and key can still be given.
     pub lapsed: Option<Problem>,
+}
+
+/// What a push says, as long as a template and a type may be names only.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Title and content, or the template they are made of.
+    pub body: Body,
+    /// What sort of notification it is; the template's when not given.
+    pub kind: Option<TypeRef>,
+    /// Who it is from.
+    pub sender: Option<Sender>,
+    /// Where it leads; the template's when not given.
+    pub action: Option<Action>,
+    /// The pusher's own object, untouched.
+    pub data: Option<Box<RawValue>>,
+    /// What users can mute by; the template's when not given.
+    pub category: Option<String>,
+    /// How much it matters.
+    pub priority: Priority,
+    /// When it is over.
+    pub expires_at: Option<Timestamp>,
+    /// A newer notification with the same key takes the place of this one while it is unread.
+    pub collapse_key: Option<String>,
+}
+
+/// Where title and content come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// From the push.
+    Given {
+        /// 1 to 200 characters.
+        title: String,
+        /// At most 16 KiB.
+        content: String,
+    },
+    /// From a template.
+    Template {
+        /// Which one.
+        key: TemplateKey,
+        /// Which version of it, and what is put in.
+        request: RenderRequest,
+    },
+}
+
+/// How a push says its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeRef {
+    /// In full.
+    Inline(NotificationType),
+    /// By the id of one that was defined.
+    Named(TypeId),
+}
+
+impl Draft {
+    /// What has to be looked up; `None` when nothing is named.
+    #[must_use]
+    pub fn lookup(&self) -> Option<Lookup<'_>> {
+        let template = match &self.body {
+            Body::Given { .. } => None,
+            Body::Template { key, request } => Some((key, request.version)),
+        };
+        let kind = match &self.kind {
+            None | Some(TypeRef::Inline(_)) => None,
+            Some(TypeRef::Named(id)) => Some(id),
+        };
+        (template.is_some() || kind.is_some()).then_some(Lookup { template, kind })
+    }
+
+    /// What the recipients are told, given what was `found`. What the push says itself goes before what
+    /// the template says.
+    ///
+    /// # Errors
+    /// [`Code::UnknownTemplate`], [`Code::UnknownType`], and [`Code::InvalidRequest`] for what the template
+    /// and its data would make.
+    pub fn resolve(self, found: Found) -> Result<Content, Problem> {
+        let rendered = match self.body {
+            Body::Given { title, content } => Rendered {
+                title,
+                content,
+                ..Rendered::default()
+            },
+            Body::Template { request, .. } => {
+                let mut template = found.template.known("/template")?.template;
+                if self.action.is_some() {
+                    template.action = None;
+                }
+                template
+                    .render(&request.data, "/template/data")
+                    .map_err(|mistakes| Problem::new(Code::InvalidRequest).errors(mistakes))?
+            }
+        };
+        let kind = match (self.kind, rendered.kind) {
+            (Some(TypeRef::Inline(kind)), _) => Some(kind),
+            (Some(TypeRef::Named(id)), _) => Some(known_type(found.kind, &id, "/type")?),
+            (None, Some(id)) => Some(known_type(found.kind, &id, "/template/key")?),
+            (None, None) => None,
+        };
+        Ok(Content {
+            title: rendered.title,
+            content: rendered.content,
+            kind,
+            sender: self.sender,
+            action: self.action.or(rendered.action),
+            data: self.data,
+            category: self.category.or(rendered.category),
+            priority: self.priority,
+            expires_at: self.expires_at,
+            collapse_key: self.collapse_key,
+        })
+    }
 }
 
 /// One entry of `to`.
@@ -75,9 +190,9 @@ impl Push {
     /// As [`Push::parse`].
     pub(crate) fn read(mut object: JsonObject<'_>, now: Timestamp) -> Result<Self, Problem> {
         let recipients = recipients(&mut object);
-        let mut content = content(&mut object);
+        let mut draft = draft(&mut object);
         let mut times = times(&mut object, now);
-        content.expires_at = times.expires_at;
+        draft.expires_at = times.expires_at;
         if !object.is_flawless() {
             object.invalid.append(&mut times.lapsed);
         }
@@ -85,7 +200,7 @@ impl Push {
         let lapsed = Some(times.lapsed).filter(|lapsed| !lapsed.is_empty());
         let push = Self {
             recipients,
-            content,
+            draft,
             deliver_at: times.deliver_at,
             lapsed: lapsed.map(|lapsed| Problem::new(Code::InvalidRequest).errors(lapsed)),
         };
@@ -163,21 +278,10 @@ fn rejected(to: &str, reason: impl Into<String>) -> Recipient {
     }
 }
 
-fn content(object: &mut JsonObject<'_>) -> Content {
-    let title = required_text(object, "title", MAX_TITLE_CHARS);
-    let text: Option<String> = object.take_as("content", "text");
-    if let Some(text) = &text
-        && text.len() > MAX_CONTENT_BYTES
-    {
-        object.mistake(
-            "content",
-            format!("at most {MAX_CONTENT_BYTES} bytes, this has {}", text.len()),
-        );
-    }
-    Content {
-        title: title.unwrap_or_default(),
-        content: text.unwrap_or_default(),
-        kind: notification_type(object),
+fn draft(object: &mut JsonObject<'_>) -> Draft {
+    Draft {
+        body: body(object),
+        kind: type_ref(object),
         sender: sender(object),
         action: action(object),
         data: data(object),
@@ -260,19 +364,60 @@ fn ahead(
     Some(at)
 }
 
-fn notification_type(object: &mut JsonObject<'_>) -> Option<NotificationType> {
+fn body(object: &mut JsonObject<'_>) -> Body {
+    let Some(raw) = object.take("template") else {
+        return Body::Given {
+            title: required_text(object, "title", MAX_TITLE_CHARS).unwrap_or_default(),
+            content: content_text(object).unwrap_or_default(),
+        };
+    };
+    let given = [object.take("title"), object.take("content")];
+    if given.iter().any(Option::is_some) {
+        object.mistake("template", "not together with title or content");
+    }
+    template(object, raw).unwrap_or_else(|| Body::Given {
+        title: String::new(),
+        content: String::new(),
+    })
+}
+
+/// Takes `content`.
+pub(crate) fn content_text(object: &mut JsonObject<'_>) -> Option<String> {
+    let text: String = object.take_as("content", "text")?;
+    if text.len() > MAX_CONTENT_BYTES {
+        object.mistake(
+            "content",
+            format!("at most {MAX_CONTENT_BYTES} bytes, this has {}", text.len()),
+        );
+        return None;
+    }
+    Some(text)
+}
+
+fn template(object: &mut JsonObject<'_>, raw: &RawValue) -> Option<Body> {
+    let Ok(mut fields) = JsonObject::parse(raw.get(), "/template") else {
+        object.mistake("template", "expected an object {key, version, data}");
+        return None;
+    };
+    let key = required_text(&mut fields, "key", MAX_KEY_BYTES).and_then(|key| {
+        TemplateKey::parse(&key)
+            .map_err(|error| fields.mistake("key", error.to_string()))
+            .ok()
+    });
+    let request = RenderRequest::take(&mut fields);
+    fields.finish_into(object);
+    key.map(|key| Body::Template { key, request })
+}
+
+fn type_ref(object: &mut JsonObject<'_>) -> Option<TypeRef> {
     let mut fields = match object.take("type") {
         None => return None,
         Some(raw) if raw.get().starts_with('"') => {
-            object.mistake(
-                "type",
-                "no type has this id: give it inline, as {id, name, icon, color}",
-            );
-            return None;
+            return TypeId::read(object, "type", raw).map(TypeRef::Named);
         }
         Some(raw) => {
             let Ok(fields) = JsonObject::parse(raw.get(), "/type") else {
-                object.mistake("type", "expected an object {id, name, icon, color}");
+                object.mistake("type", "expected an id or an object {id, name, icon, color}");
                 return None;
             };
             fields
@@ -283,11 +428,13 @@ fn notification_type(object: &mut JsonObject<'_>) -> Option<NotificationType> {
     let icon = fields.take_text("icon", MAX_LABEL_CHARS);
     let color = fields.take_text("color", MAX_LABEL_CHARS);
     fields.finish_into(object);
-    id.map(|id| NotificationType {
-        name: name.unwrap_or_else(|| id.clone()),
-        id,
-        icon,
-        color,
+    id.map(|id| {
+        TypeRef::Inline(NotificationType {
+            name: name.unwrap_or_else(|| id.clone()),
+            id,
+            icon,
+            color,
+        })
     })
 }
 
@@ -308,14 +455,15 @@ fn action(object: &mut JsonObject<'_>) -> Option<Action> {
     let mut fields = object.take_object("action")?;
     let url = required_text(&mut fields, "url", MAX_LINK_CHARS);
     if url.as_deref().is_some_and(|url| !is_safe_link(url)) {
-        fields.mistake("url", "expected an http, https, mailto or relative link");
+        fields.mistake("url", EXPECTED_LINK);
     }
     let text = fields.take_text("text", MAX_LABEL_CHARS);
     fields.finish_into(object);
     url.map(|url| Action { url, text })
 }
 
-fn data(object: &mut JsonObject<'_>) -> Option<Box<RawValue>> {
+/// Takes `data`.
+pub(crate) fn data(object: &mut JsonObject<'_>) -> Option<Box<RawValue>> {
     let raw = object.take("data")?;
     if raw.get().len() > MAX_DATA_BYTES {
         object.mistake(
@@ -339,7 +487,7 @@ fn data(object: &mut JsonObject<'_>) -> Option<Box<RawValue>> {
 }
 
 /// Text that must be there and not be empty; one mistake is named, whatever is wrong.
-fn required_text(object: &mut JsonObject<'_>, name: &str, max: usize) -> Option<String> {
+pub(crate) fn required_text(object: &mut JsonObject<'_>, name: &str, max: usize) -> Option<String> {
     let before = object.invalid.len();
     let text = object.take_text(name, max).filter(|text| !text.trim().is_empty());
     if text.is_none() && object.invalid.len() == before {
@@ -356,6 +504,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::template::{FoundTemplate, Template, TemplateVersion, Version};
+    use crate::time::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_ms(1_795_158_000_000);
 
@@ -389,9 +539,12 @@ mod tests {
         let users: Vec<_> = push.users().map(UserId::as_str).collect();
         assert_eq!(users, ["41", "42"]);
         assert_eq!(push.recipients.len(), 3);
-        assert_eq!(push.content.kind.unwrap().name, "order.created");
-        assert_eq!(push.content.priority, Priority::High);
-        assert_eq!(push.content.data.unwrap().get(), r#"{"order_id":1042}"#);
+        assert_eq!(push.draft.lookup(), None);
+        let content = push.draft.resolve(Found::default()).unwrap();
+        assert_eq!(content.title, "Order 1042");
+        assert_eq!(content.kind.unwrap().name, "order.created");
+        assert_eq!(content.priority, Priority::High);
+        assert_eq!(content.data.unwrap().get(), r#"{"order_id":1042}"#);
     }
 
     #[test]
@@ -476,10 +629,34 @@ mod tests {
             &["/to/0", "/to/1", "/to/2"],
         );
         check(
-            r#"{"to":["user:1"],"title":"a","type":"order"}"#,
+            r#"{"to":["user:1"],"title":"a","type":" "}"#,
             422,
             "invalid_request",
             &["/type"],
+        );
+        check(
+            r#"{"to":["user:1"],"title":"a","content":"b","template":{"key":"k"}}"#,
+            422,
+            "invalid_request",
+            &["/template"],
+        );
+        check(
+            r#"{"to":["user:1"],"template":"k"}"#,
+            422,
+            "invalid_request",
+            &["/template"],
+        );
+        check(
+            r#"{"to":["user:1"],"template":{"key":"K","version":0,"data":[]}}"#,
+            422,
+            "invalid_request",
+            &["/template/key", "/template/data", "/template/version"],
+        );
+        check(
+            r#"{"to":["user:1"],"template":{"keys":"k"}}"#,
+            400,
+            "unknown_field",
+            &["/template/keys", "/template/key"],
         );
         check(
             r#"{"to":["user:1"],"title":"a","data":{"x":"\ud800"}}"#,
@@ -540,7 +717,7 @@ mod tests {
         ] {
             let push = Push::parse(&with(members), NOW).unwrap();
             assert_eq!(
-                (push.deliver_at, push.content.expires_at, push.lapsed),
+                (push.deliver_at, push.draft.expires_at, push.lapsed),
                 (deliver_at, expires_at, None),
                 "{members}"
             );
@@ -606,6 +783,119 @@ mod tests {
                 .collect();
             assert_eq!(found, pointers, "{members}");
         }
+    }
+
+    /// A push of a template, besides what `more` says.
+    fn templated(more: &str) -> Draft {
+        let body = format!(
+            r#"{{"to":["user:1"],"template":{{"key":"exam","version":2,"data":{{"course":"CS1"}}}}{more}}}"#
+        );
+        Push::parse(&body, NOW).unwrap().draft
+    }
+
+    fn found(template: &str, kind: Option<&str>) -> Found {
+        let version = TemplateVersion {
+            key: TemplateKey::parse("exam").unwrap(),
+            version: Version::parse("2").unwrap(),
+            template: Template::parse(template).unwrap(),
+            created_at: Timestamp::default(),
+        };
+        Found {
+            template: FoundTemplate::Version(Box::new(version)),
+            kind: kind.map(|name| NotificationType {
+                id: "id".to_owned(),
+                name: name.to_owned(),
+                icon: None,
+                color: None,
+            }),
+        }
+    }
+
+    fn problem(draft: Draft, found: Found) -> (String, Vec<String>) {
+        let problem = serde_json::to_value(draft.resolve(found).unwrap_err()).unwrap();
+        let pointers = problem["errors"].as_array().unwrap();
+        let pointers = pointers.iter().map(|e| e["pointer"].as_str().unwrap().to_owned());
+        (problem["code"].as_str().unwrap().to_owned(), pointers.collect())
+    }
+
+    const FULL: &str = r#"{"title":"{{course}} moved","content":"*{{course}}*","type":"exam","category":"exams",
+        "action":{"url":"/exams/{{course}}"},"required":["course"]}"#;
+
+    #[test]
+    fn a_template_says_what_the_push_does_not() {
+        let draft = templated("");
+        let key = TemplateKey::parse("exam").unwrap();
+        let version = Version::parse("2").ok();
+        let lookup = Lookup {
+            template: Some((&key, version)),
+            kind: None,
+        };
+        assert_eq!(draft.lookup(), Some(lookup));
+        let content = draft.resolve(found(FULL, Some("Exam"))).unwrap();
+        assert_eq!(
+            (content.title.as_str(), content.content.as_str()),
+            ("CS1 moved", "*CS1*")
+        );
+        assert_eq!(content.kind.unwrap().name, "Exam");
+        assert_eq!(content.category.as_deref(), Some("exams"));
+        assert_eq!(content.action.unwrap().url, "/exams/CS1");
+    }
+
+    #[test]
+    fn what_the_push_says_goes_before_the_template() {
+        let more = r#","type":{"id":"own"},"category":"own","action":{"url":"/own"}"#;
+        let unsafe_link = r#"{"title":"t","category":"c","type":"exam","action":{"url":"{{course}}:x"}}"#;
+        let content = templated(more).resolve(found(unsafe_link, None)).unwrap();
+        assert_eq!(content.kind.unwrap().id, "own");
+        assert_eq!(content.category.as_deref(), Some("own"));
+        assert_eq!(content.action.unwrap().url, "/own");
+    }
+
+    #[test]
+    fn what_is_named_has_to_be_there() {
+        let named = |pointer: &str| vec![pointer.to_owned()];
+        let unknown_template = "unknown_template".to_owned();
+        assert_eq!(
+            problem(templated(""), Found::default()),
+            (unknown_template.clone(), named("/template/key"))
+        );
+        let no_version = Found {
+            template: FoundTemplate::NoSuchVersion,
+            kind: None,
+        };
+        assert_eq!(
+            problem(templated(""), no_version),
+            (unknown_template, named("/template/version"))
+        );
+        let unknown_type = "unknown_type".to_owned();
+        assert_eq!(
+            problem(templated(""), found(FULL, None)),
+            (unknown_type.clone(), named("/template/key"))
+        );
+        let push = Push::parse(r#"{"to":["user:1"],"title":"a","type":"order"}"#, NOW).unwrap();
+        let id = TypeId::parse("order").unwrap();
+        let lookup = Lookup {
+            template: None,
+            kind: Some(&id),
+        };
+        assert_eq!(push.draft.lookup(), Some(lookup));
+        assert_eq!(
+            problem(push.draft, Found::default()),
+            (unknown_type, named("/type"))
+        );
+    }
+
+    #[test]
+    fn data_that_does_not_do_is_named_where_it_stands() {
+        let wants_more =
+            r#"{"title":"{{course}}","action":{"url":"{{course}}:"},"required":["course","user.name"]}"#;
+        assert_eq!(
+            problem(templated(""), found(wants_more, None)),
+            (
+                "invalid_request".to_owned(),
+                vec!["/template/data/user/name".to_owned(), "/template/data".to_owned()]
+            )
+        );
     }
 
     proptest! {

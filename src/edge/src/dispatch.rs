@@ -3,9 +3,10 @@
 
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::item::Receipt;
-use dormouse_domain::notification::Notification;
+use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::push::{Mistake, Push, Recipient};
+use dormouse_domain::template::Found;
 use dormouse_domain::time::{Timestamp, iso};
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -93,43 +94,80 @@ pub(crate) async fn dispatch(
     asked: Vec<Asked>,
     now: Timestamp,
 ) -> Result<Vec<std::result::Result<Answer, Problem>>> {
-    let (mut orders, mut pushes) = (Vec::new(), Vec::new());
+    let record = bindings::record(env)?;
+    let lookups: Vec<_> = asked
+        .iter()
+        .filter_map(|asked| asked.push.draft.lookup())
+        .collect();
+    let mut found = record.look_up(&lookups).await?.into_iter();
+    let (mut orders, mut answers) = (Vec::new(), Vec::new());
     for Asked { push, claim } in asked {
+        let found = match push.draft.lookup() {
+            Some(_) => found.next().unwrap_or_default(),
+            None => Found::default(),
+        };
         let users = push.users().cloned().collect();
+        let (content, lapsed) = match (push.draft.resolve(found), push.lapsed) {
+            (Ok(content), lapsed) => (content, lapsed),
+            // It may be repeated when its template has gone or wants other data.
+            (Err(problem), _) => (Content::default(), Some(problem)),
+        };
+        if let (Some(problem), None) = (&lapsed, &claim) {
+            answers.push(Waiting::Refused(problem.clone()));
+            continue;
+        }
         orders.push(Order {
             notification: Notification {
                 id: NotificationId::generate(now, entropy::bytes()?),
                 created_at: now,
-                content: push.content,
+                content,
             },
             users,
             claim,
-            when: match (&push.lapsed, push.deliver_at) {
+            when: match (&lapsed, push.deliver_at) {
                 (Some(_), deliver_at) => When::Lapsed(deliver_at),
                 (None, Some(deliver_at)) => When::Later(deliver_at),
                 (None, None) => When::Now,
             },
         });
-        pushes.push((push.recipients, push.lapsed));
+        answers.push(Waiting::Ordered(push.recipients, lapsed));
     }
     reach(FailPoint::PushBeforeCommit).await?;
-    let commits = bindings::record(env)?.commit(&orders, now).await?;
+    let commits = record.commit(&orders, now).await?;
     reach(FailPoint::PushCommitted).await?;
     let told = nudge(env, &commits).await;
     reach(FailPoint::PushNudged).await?;
-    let settled = pushes.into_iter().zip(commits).zip(told);
-    Ok(settled
-        .map(|(((recipients, lapsed), commit), told)| match commit {
-            Commit::Stored(committed) => Ok(Answer::sent(&recipients, &committed, &told)),
-            Commit::Scheduled {
-                id,
-                deliver_at,
-                origin,
-            } => Ok(Answer::scheduled(&recipients, id, deliver_at, origin)),
-            Commit::Mismatch => Err(Problem::new(Code::IdempotencyMismatch)),
-            Commit::Nothing => Err(lapsed.unwrap_or_else(|| Problem::new(Code::Unavailable))),
-        })
-        .collect())
+    let mut settled = commits.into_iter().zip(told);
+    let mut settle = |answer| {
+        let (recipients, lapsed) = match answer {
+            Waiting::Refused(problem) => return Err(problem),
+            Waiting::Ordered(recipients, lapsed) => (recipients, lapsed),
+        };
+        match settled.next() {
+            Some((Commit::Stored(committed), told)) => Ok(Answer::sent(&recipients, &committed, &told)),
+            Some((
+                Commit::Scheduled {
+                    id,
+                    deliver_at,
+                    origin,
+                },
+                _,
+            )) => Ok(Answer::scheduled(&recipients, id, deliver_at, origin)),
+            Some((Commit::Mismatch, _)) => Err(Problem::new(Code::IdempotencyMismatch)),
+            Some((Commit::Nothing, _)) | None => {
+                Err(lapsed.unwrap_or_else(|| Problem::new(Code::Unavailable)))
+            }
+        }
+    };
+    Ok(answers.into_iter().map(&mut settle).collect())
+}
+
+/// A push on its way.
+enum Waiting {
+    /// It can't be done, and there is no earlier one it could stand for.
+    Refused(Problem),
+    /// The record decides; why it can't be done any more, if so.
+    Ordered(Vec<Recipient>, Option<Problem>),
 }
 
 /// What a hub has said to an entry.

@@ -82,6 +82,14 @@ pub(crate) fn json<T: Serialize>(status: u16, body: &T) -> Result<Response> {
     Ok(response)
 }
 
+/// The answer that there is nothing to say.
+///
+/// # Errors
+/// When the platform refuses to make it.
+pub(crate) fn no_content() -> Result<Response> {
+    Ok(Response::empty()?.with_status(204))
+}
+
 /// A header's value; `None` when the request has none.
 ///
 /// # Errors

@@ -112,11 +112,11 @@ async fn serve_service(
         ServiceOperation::PushBatch => api::notifications::batch(request, env, key).await,
         ServiceOperation::Status(id) => api::notifications::status(env, id).await,
         ServiceOperation::Recipients(id) => api::notifications::recipients(&request, env, id).await,
-        ServiceOperation::PutTemplate(_)
-        | ServiceOperation::Template(_)
-        | ServiceOperation::DeleteTemplate(_)
-        | ServiceOperation::RenderTemplate(_)
-        | ServiceOperation::PutType(_) => Err(Problem::new(Code::NotFound).into()),
+        ServiceOperation::PutTemplate(key) => api::templates::put(request, env, key).await,
+        ServiceOperation::Template(key) => api::templates::get(&request, env, key).await,
+        ServiceOperation::DeleteTemplate(key) => api::templates::delete(env, key).await,
+        ServiceOperation::RenderTemplate(key) => api::templates::render(request, env, key).await,
+        ServiceOperation::PutType(id) => api::templates::put_type(request, env, id).await,
     }
 }
 

@@ -10,7 +10,7 @@ use dormouse_domain::problem::Problem;
 use worker::{Env, Request, Response};
 
 use super::query;
-use crate::http::{Refusal, header, json_body, optional_json_body};
+use crate::http::{Refusal, header, json_body, no_content, optional_json_body};
 use crate::hub_rpc::{HubCall, HubRequest};
 
 /// `GET /v1/me/notifications?filter=&type=&category=&limit=&cursor=`: newest first. What it returns counts
@@ -44,7 +44,7 @@ pub(crate) async fn mark(
 /// `DELETE /v1/me/notifications/{id}`.
 pub(crate) async fn delete(env: &Env, user: Identity, id: NotificationId) -> Result<Response, Refusal> {
     mark(env, user, id, Mark::Delete).await?;
-    Ok(Response::empty()?.with_status(204))
+    Ok(no_content()?)
 }
 
 /// `POST /v1/me/notifications/read-all`; the body may be missing.

@@ -4,6 +4,7 @@ pub(crate) mod me;
 pub(crate) mod notifications;
 pub(crate) mod openapi;
 pub(crate) mod presence;
+pub(crate) mod templates;
 pub(crate) mod users;
 
 use dormouse_domain::id::UserId;

@@ -14,7 +14,7 @@ use worker::{Env, Request, Response};
 use super::query;
 use crate::d1::{Cancellation, Claim, Origin};
 use crate::dispatch::{Asked, Body, dispatch};
-use crate::http::{Refusal, header, json, json_body};
+use crate::http::{Refusal, header, json, json_body, no_content};
 use crate::{bindings, clock, nudges};
 
 /// The header that names a push, so that it is done once.
@@ -28,7 +28,7 @@ pub(crate) async fn push(mut request: Request, env: &Env, credential: &str) -> R
         .map_err(|error| Problem::new(Code::InvalidIdempotencyKey).detail(error.to_string()))?;
     let body = json_body(&mut request, MAX_PAYLOAD_BYTES).await?;
     let now = clock::now();
-    let asked = ask(credential, key, fingerprint(&body), Push::parse(&body, now)?)?;
+    let asked = ask(credential, key, fingerprint(&body), Push::parse(&body, now)?);
     let answer = dispatch(env, vec![asked], now).await?.pop();
     let answer = answer.ok_or_else(|| Problem::new(Code::Unavailable))??;
     let mut response = json(answer.status, &answer.body)?;
@@ -58,7 +58,7 @@ pub(crate) async fn batch(mut request: Request, env: &Env, credential: &str) -> 
     let mut asked = Vec::new();
     let mut refused = Vec::new();
     for item in batch::parse(&body, now)? {
-        let item = item.and_then(|item| {
+        let item = item.map(|item| {
             let BatchItem {
                 key,
                 fingerprint,
@@ -114,23 +114,14 @@ enum AnsweredItem {
     },
 }
 
-/// A push with its key. The same key names the same push, in a batch or alone. One that has lapsed can
-/// only be answered for its key.
-fn ask(
-    credential: &str,
-    key: Option<IdempotencyKey>,
-    fingerprint: String,
-    push: Push,
-) -> Result<Asked, Problem> {
+/// A push with its key. The same key names the same push, in a batch or alone.
+fn ask(credential: &str, key: Option<IdempotencyKey>, fingerprint: String, push: Push) -> Asked {
     let claim = key.map(|key| Claim {
         scope: format!("push {credential}"),
         key,
         fingerprint,
     });
-    match (&push.lapsed, &claim) {
-        (Some(lapsed), None) => Err(lapsed.clone()),
-        (Some(_) | None, _) => Ok(Asked { push, claim }),
-    }
+    Asked { push, claim }
 }
 
 /// `GET /v1/notifications/{id}`.
@@ -193,7 +184,7 @@ pub(crate) async fn retract(env: &Env, id: NotificationId) -> Result<Response, R
             nudges::catch_up(env, users).await;
         }
     }
-    Ok(Response::empty()?.with_status(204))
+    Ok(no_content()?)
 }
 
 /// `POST /v1/notifications/{id}/retry`: another round for deliveries that failed for good.

@@ -5,11 +5,13 @@ mod retention;
 mod rooms;
 mod scheduled;
 mod status;
+mod templates;
 
 pub(crate) use self::push::{Claim, Commit, Committed, Order, Origin, When};
 pub(crate) use self::retention::Rest;
 pub(crate) use self::rooms::OwedDelivery;
 pub(crate) use self::scheduled::Cancellation;
+pub(crate) use self::templates::{Deleted, Put};
 
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::notification::{Content, Notification};
