@@ -4,7 +4,7 @@ PORT ?= 8787
 STATE ?= .wrangler/state
 TESTS ?= tests/live/*.test.mjs
 SECONDS ?= 600
-BUNDLE_BUDGET := 600000
+BUNDLE_BUDGET := 800000
 
 WORKER_BUILD_VERSION := 0.8.7
 # The tool and the crate pinned in src/edge/Cargo.toml must be the same version.

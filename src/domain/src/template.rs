@@ -746,7 +746,7 @@ mod tests {
         );
         check(json!({"title": "a\n {{b"}), "/title", "line 2 column 2");
         check(
-            json!({"title": "t", "content": "{{#each a}}"}),
+            json!({"title": "t", "content": "{{/each}}"}),
             "/content",
             "line 1 column 1",
         );

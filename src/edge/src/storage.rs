@@ -364,12 +364,6 @@ impl Storage {
 
     /// What is owed to the record, at most `limit`.
     pub(crate) fn outbox(&self, limit: i64) -> Result<Outbox> {
-        #[derive(Deserialize)]
-        struct Row {
-            revision: f64,
-            #[serde(flatten)]
-            item: ItemRow,
-        }
         let mut outbox = Outbox {
             owed: Vec::new(),
             revisions: Vec::new(),
@@ -378,7 +372,7 @@ impl Storage {
         let columns = BARE_ITEM_COLUMNS
             .replace("recipient_id", "i.recipient_id AS recipient_id")
             .replace("due_at", "i.due_at AS due_at");
-        let rows: Vec<Row> = self.rows(
+        let rows: Vec<ItemRow> = self.rows(
             &format!(
                 "SELECT revision, {columns}
                  FROM unsettled u CROSS JOIN items i ON i.recipient_id = u.recipient_id
@@ -387,8 +381,9 @@ impl Storage {
             vec![limit.into()],
         )?;
         for row in rows {
-            let item = row.item.into_item()?;
-            outbox.revisions.push((item.recipient_id, row.revision));
+            let revision = row.revision.unwrap_or_default();
+            let item = row.into_item()?;
+            outbox.revisions.push((item.recipient_id, revision));
             outbox.owed.push(OwedDelivery::of(&item));
         }
         Ok(outbox)
@@ -830,6 +825,9 @@ struct ItemRow {
     via: Option<String>,
     receipt_status: String,
     receipt_online: f64,
+    /// Of the item in `unsettled`, where that is read as well.
+    #[serde(default)]
+    revision: Option<f64>,
 }
 
 impl ItemRow {
