@@ -479,3 +479,582 @@ impl DeliveryColumns {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUE: Timestamp = Timestamp::from_ms(1_000_000);
+    const BEFORE: Timestamp = Timestamp::from_ms(999_999);
+    const AFTER: Timestamp = Timestamp::from_ms(1_000_001);
+    const MUCH_LATER: Timestamp = Timestamp::from_ms(1_000_000 + 86_400_000);
+    const EARLIER: Timestamp = Timestamp::from_ms(500_000);
+
+    const MODES: [AckMode; 3] = [AckMode::Auto, AckMode::Required, AckMode::Off];
+    const VIAS: [Via; 4] = [Via::Sent, Via::Ack, Via::Http, Via::Read];
+    const RETRY_DELAYS_MS: [u64; 3] = [60_000, 300_000, 900_000];
+
+    const NOBODY: Listeners = listeners(0, 0);
+    const SILENT: Listeners = listeners(0, 2);
+    const ACKING: Listeners = listeners(1, 0);
+    const BOTH: Listeners = listeners(1, 1);
+    const AUDIENCES: [Listeners; 4] = [NOBODY, SILENT, ACKING, BOTH];
+
+    const fn listeners(acknowledging: usize, silent: usize) -> Listeners {
+        Listeners {
+            acknowledging,
+            silent,
+        }
+    }
+
+    fn policy(mode: AckMode) -> DeliveryPolicy {
+        DeliveryPolicy {
+            mode,
+            ack_timeout_ms: 30_000,
+            retry_delays_ms: RETRY_DELAYS_MS.to_vec(),
+        }
+    }
+
+    const fn tries(attempts: u32, retries: u32) -> Tries {
+        Tries { attempts, retries }
+    }
+
+    const fn pending(attempts: u32, retries: u32) -> Delivery {
+        Delivery::Pending(tries(attempts, retries))
+    }
+
+    /// Awaits an acknowledgement until [`DUE`].
+    const fn sent(attempts: u32, retries: u32) -> Delivery {
+        Delivery::Sent {
+            tries: tries(attempts, retries),
+            ack_by: DUE,
+        }
+    }
+
+    const fn failed(attempts: u32, retries: u32, retry_at: Option<Timestamp>) -> Delivery {
+        Delivery::Failed {
+            tries: tries(attempts, retries),
+            retry_at,
+        }
+    }
+
+    const fn for_good(attempts: u32, retries: u32) -> Delivery {
+        Delivery::PermanentFailure(tries(attempts, retries))
+    }
+
+    const fn delivered(attempts: u32, at: Timestamp, via: Via) -> Delivery {
+        Delivery::Delivered { attempts, at, via }
+    }
+
+    const DELIVERED: Delivery = delivered(2, EARLIER, Via::Ack);
+    const EXPIRED: Delivery = Delivery::Expired { attempts: 1 };
+    const CANCELED: Delivery = Delivery::Canceled { attempts: 3 };
+
+    /// Every state, and every number of used retries where it matters.
+    const STATES: [Delivery; 19] = [
+        Delivery::NEW,
+        pending(4, 0),
+        sent(1, 0),
+        sent(2, 1),
+        sent(3, 2),
+        sent(4, 3),
+        failed(1, 0, Some(DUE)),
+        failed(2, 1, Some(DUE)),
+        failed(3, 2, Some(DUE)),
+        failed(1, 0, None),
+        failed(2, 1, None),
+        failed(3, 2, None),
+        for_good(4, 3),
+        delivered(0, EARLIER, Via::Http),
+        DELIVERED,
+        delivered(1, EARLIER, Via::Sent),
+        Delivery::Suppressed,
+        EXPIRED,
+        CANCELED,
+    ];
+
+    /// What sending comes to, in whatever state still needs a confirmation.
+    enum Sending {
+        Nothing,
+        Confirms,
+        Awaits,
+    }
+
+    #[test]
+    fn what_sending_does_in_every_state_mode_and_company() {
+        let audiences = [
+            (AckMode::Auto, NOBODY, Sending::Nothing),
+            (AckMode::Auto, SILENT, Sending::Confirms),
+            (AckMode::Auto, ACKING, Sending::Awaits),
+            (AckMode::Auto, BOTH, Sending::Confirms),
+            (AckMode::Required, NOBODY, Sending::Nothing),
+            (AckMode::Required, SILENT, Sending::Awaits),
+            (AckMode::Required, ACKING, Sending::Awaits),
+            (AckMode::Required, BOTH, Sending::Awaits),
+            (AckMode::Off, NOBODY, Sending::Nothing),
+            (AckMode::Off, SILENT, Sending::Confirms),
+            (AckMode::Off, ACKING, Sending::Confirms),
+            (AckMode::Off, BOTH, Sending::Confirms),
+        ];
+        // Only an attempt that follows a failed one uses up a retry; `None` where nothing is awaited.
+        let after = [
+            (Delivery::NEW, Some(tries(1, 0))),
+            (pending(4, 0), Some(tries(5, 0))),
+            (sent(1, 0), Some(tries(2, 0))),
+            (sent(2, 1), Some(tries(3, 1))),
+            (sent(3, 2), Some(tries(4, 2))),
+            (sent(4, 3), Some(tries(5, 3))),
+            (failed(1, 0, Some(DUE)), Some(tries(2, 1))),
+            (failed(2, 1, Some(DUE)), Some(tries(3, 2))),
+            (failed(3, 2, Some(DUE)), Some(tries(4, 3))),
+            (failed(1, 0, None), Some(tries(2, 1))),
+            (failed(2, 1, None), Some(tries(3, 2))),
+            (failed(3, 2, None), Some(tries(4, 3))),
+            (for_good(4, 3), None),
+            (delivered(0, EARLIER, Via::Http), None),
+            (DELIVERED, None),
+            (delivered(1, EARLIER, Via::Sent), None),
+            (Delivery::Suppressed, None),
+            (EXPIRED, None),
+            (CANCELED, None),
+        ];
+        assert_eq!(after.map(|(state, _)| state), STATES);
+        for (mode, listeners, sending) in &audiences {
+            for (state, after) in after {
+                let expected = match (after, sending) {
+                    (None, _) | (Some(_), Sending::Nothing) => state,
+                    (Some(tries), Sending::Confirms) => delivered(tries.attempts, AFTER, Via::Sent),
+                    (Some(tries), Sending::Awaits) => Delivery::Sent {
+                        tries,
+                        ack_by: AFTER.after_ms(30_000),
+                    },
+                };
+                assert_eq!(
+                    state.sent(&policy(*mode), *listeners, AFTER),
+                    expected,
+                    "{state:?} {mode:?} {listeners:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_ends_a_delivery_in_every_state() {
+        // State; how often it was sent where a confirmation still counts; the state after another round
+        // was asked for.
+        for (state, attempts, requeued) in [
+            (Delivery::NEW, Some(0), Delivery::NEW),
+            (pending(4, 0), Some(4), pending(4, 0)),
+            (sent(1, 0), Some(1), sent(1, 0)),
+            (sent(4, 3), Some(4), sent(4, 3)),
+            (failed(1, 0, Some(DUE)), Some(1), failed(1, 0, Some(DUE))),
+            (failed(3, 2, None), Some(3), failed(3, 2, None)),
+            (for_good(4, 3), Some(4), pending(4, 0)),
+            (DELIVERED, None, DELIVERED),
+            (
+                delivered(0, EARLIER, Via::Http),
+                None,
+                delivered(0, EARLIER, Via::Http),
+            ),
+            (Delivery::Suppressed, None, Delivery::Suppressed),
+            (EXPIRED, None, EXPIRED),
+            (CANCELED, None, CANCELED),
+        ] {
+            for via in VIAS {
+                let confirmed = attempts.map_or(state, |attempts| delivered(attempts, AFTER, via));
+                assert_eq!(state.confirmed(via, AFTER), confirmed, "{state:?} {via:?}");
+                assert_eq!(
+                    confirmed.confirmed(Via::Ack, MUCH_LATER),
+                    confirmed,
+                    "only the first confirmation counts: {state:?}"
+                );
+            }
+            let expired = attempts.map_or(state, |attempts| Delivery::Expired { attempts });
+            assert_eq!(state.expired(), expired, "{state:?}");
+            let canceled = attempts.map_or(state, |attempts| Delivery::Canceled { attempts });
+            assert_eq!(state.canceled(), canceled, "{state:?}");
+            assert_eq!(state.requeued(), requeued, "{state:?}");
+        }
+    }
+
+    /// What the clock makes of an attempt at and after its deadline, by used retries.
+    #[test]
+    fn an_attempt_that_nobody_acknowledges_fails_and_waits_for_the_next_delay() {
+        for (state, delay_ms) in [
+            (sent(1, 0), Some(60_000)),
+            (sent(2, 1), Some(300_000)),
+            (sent(3, 2), Some(900_000)),
+            (sent(4, 3), None),
+            (sent(9, u32::MAX), None),
+        ] {
+            let Delivery::Sent { tries, .. } = state else {
+                continue;
+            };
+            for mode in MODES {
+                for audience in AUDIENCES {
+                    let clock = |now| state.on_timer(&policy(mode), audience, now);
+                    let told_again = audience.for_retry(mode).total() > 0;
+                    let expected = match delay_ms {
+                        None => Delivery::PermanentFailure(tries),
+                        Some(delay_ms) => Delivery::Failed {
+                            tries,
+                            retry_at: told_again.then(|| DUE.after_ms(delay_ms)),
+                        },
+                    };
+                    assert_eq!(clock(BEFORE), state, "{state:?} {mode:?} {audience:?}");
+                    for now in [DUE, AFTER, MUCH_LATER] {
+                        assert_eq!(clock(now), expected, "{state:?} {mode:?} {audience:?} {now}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_retry_that_falls_due_is_parked_where_nobody_is_told_again() {
+        for (mode, audience, parked) in [
+            (AckMode::Auto, NOBODY, true),
+            (AckMode::Auto, SILENT, true),
+            (AckMode::Auto, ACKING, false),
+            (AckMode::Auto, BOTH, false),
+            (AckMode::Required, NOBODY, true),
+            (AckMode::Required, SILENT, false),
+            (AckMode::Required, ACKING, false),
+            (AckMode::Required, BOTH, false),
+            (AckMode::Off, NOBODY, true),
+            (AckMode::Off, SILENT, false),
+            (AckMode::Off, ACKING, false),
+            (AckMode::Off, BOTH, false),
+        ] {
+            for retries in 0..3 {
+                let state = failed(retries + 1, retries, Some(DUE));
+                let clock = |now| state.on_timer(&policy(mode), audience, now);
+                let expected = failed(retries + 1, retries, (!parked).then_some(DUE));
+                assert_eq!(clock(BEFORE), state, "{mode:?} {audience:?}");
+                for now in [DUE, AFTER, MUCH_LATER] {
+                    assert_eq!(clock(now), expected, "{mode:?} {audience:?} {now}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_clock_moves_no_other_state() {
+        for state in STATES {
+            let moved = match state {
+                Delivery::Sent { .. } => true,
+                Delivery::Failed { retry_at, .. } => retry_at.is_some(),
+                Delivery::Pending(_)
+                | Delivery::PermanentFailure(_)
+                | Delivery::Delivered { .. }
+                | Delivery::Suppressed
+                | Delivery::Expired { .. }
+                | Delivery::Canceled { .. } => false,
+            };
+            assert_eq!(state.wakes_at().is_some(), moved, "{state:?}");
+            for mode in MODES {
+                for audience in AUDIENCES {
+                    for now in [BEFORE, DUE, AFTER, MUCH_LATER] {
+                        if !moved || now < DUE {
+                            assert_eq!(
+                                state.on_timer(&policy(mode), audience, now),
+                                state,
+                                "{state:?} {mode:?} {audience:?} {now}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_state_says_what_it_is_and_when_it_moves_on() {
+        use DeliveryStatus as Status;
+        /// Due now, whenever "now" is; from [`DUE`] on; never.
+        #[derive(Clone, Copy)]
+        enum When {
+            Now,
+            Due,
+            Never,
+        }
+        for (state, status, attempts, wakes_at, next_retry_at, due) in [
+            (Delivery::NEW, Status::Pending, 0, None, None, When::Now),
+            (pending(4, 0), Status::Pending, 4, None, None, When::Now),
+            (sent(1, 0), Status::Pending, 1, Some(DUE), None, When::Never),
+            (sent(4, 3), Status::Pending, 4, Some(DUE), None, When::Never),
+            (
+                failed(1, 0, Some(DUE)),
+                Status::Failed,
+                1,
+                Some(DUE),
+                Some(DUE),
+                When::Due,
+            ),
+            (failed(3, 2, None), Status::Failed, 3, None, None, When::Now),
+            (
+                for_good(4, 3),
+                Status::PermanentFailure,
+                4,
+                None,
+                None,
+                When::Never,
+            ),
+            (DELIVERED, Status::Delivered, 2, None, None, When::Never),
+            (
+                Delivery::Suppressed,
+                Status::Suppressed,
+                0,
+                None,
+                None,
+                When::Never,
+            ),
+            (EXPIRED, Status::Expired, 1, None, None, When::Never),
+            (CANCELED, Status::Canceled, 3, None, None, When::Never),
+        ] {
+            assert_eq!(state.status(), status, "{state:?}");
+            assert_eq!(state.attempts(), attempts, "{state:?}");
+            assert_eq!(state.wakes_at(), wakes_at, "{state:?}");
+            assert_eq!(state.next_retry_at(), next_retry_at, "{state:?}");
+            for (now, reached) in [(BEFORE, false), (DUE, true), (AFTER, true)] {
+                let expected = match due {
+                    When::Now => true,
+                    When::Due => reached,
+                    When::Never => false,
+                };
+                assert_eq!(state.is_due(now), expected, "{state:?} {now}");
+            }
+        }
+    }
+
+    #[test]
+    fn columns_hold_every_state_and_nothing_else() {
+        for state in STATES {
+            assert_eq!(state.columns().into_delivery(), Some(state), "{state:?}");
+        }
+        let nameless = DeliveryColumns {
+            delivered: None,
+            ..DELIVERED.columns()
+        };
+        assert_eq!(nameless.into_delivery(), None);
+        assert_eq!(
+            sent(2, 1).columns(),
+            DeliveryColumns {
+                status: DeliveryStatus::Pending,
+                attempts: 2,
+                retries: 1,
+                due_at: Some(DUE),
+                delivered: None,
+            }
+        );
+    }
+
+    #[test]
+    fn the_stored_names_are_unchanged() {
+        let statuses = [
+            "pending",
+            "failed",
+            "permanent_failure",
+            "delivered",
+            "suppressed",
+            "expired",
+            "canceled",
+        ];
+        assert_eq!(DeliveryStatus::ALL.map(DeliveryStatus::name), statuses);
+        for (status, name) in DeliveryStatus::ALL.into_iter().zip(statuses) {
+            assert_eq!(DeliveryStatus::parse(name), Some(status));
+            assert_eq!(serde_json::json!(status), name);
+        }
+        for unknown in ["", "Pending", "sent", "cancelled"] {
+            assert_eq!(DeliveryStatus::parse(unknown), None, "{unknown}");
+        }
+        let vias = ["sent", "ack", "http", "read"];
+        assert_eq!(VIAS.map(Via::name), vias);
+        assert_eq!(serde_json::json!(VIAS), serde_json::json!(vias));
+    }
+
+    #[test]
+    fn only_acknowledging_sessions_are_told_again_while_sending_alone_counts() {
+        for (mode, of_both) in [
+            (AckMode::Auto, ACKING),
+            (AckMode::Required, BOTH),
+            (AckMode::Off, BOTH),
+        ] {
+            assert_eq!(BOTH.for_retry(mode), of_both, "{mode:?}");
+            assert_eq!(NOBODY.for_retry(mode), NOBODY, "{mode:?}");
+            assert_eq!(ACKING.for_retry(mode), ACKING, "{mode:?}");
+        }
+        assert_eq!(SILENT.for_retry(AckMode::Auto), NOBODY);
+        assert_eq!(SILENT.for_retry(AckMode::Required), SILENT);
+        assert_eq!(listeners(usize::MAX, 1).total(), usize::MAX);
+    }
+
+    /// An item and a clock: wakes up when the item asks for it, as a hub's alarm does.
+    struct Watch {
+        delivery: Delivery,
+        policy: DeliveryPolicy,
+        now: Timestamp,
+        /// When each attempt was made, in seconds from the first moment.
+        attempts_s: Vec<u64>,
+    }
+
+    impl Watch {
+        fn begin(mode: AckMode) -> Self {
+            Self {
+                delivery: Delivery::NEW,
+                policy: policy(mode),
+                now: DUE,
+                attempts_s: Vec::new(),
+            }
+        }
+
+        fn send(&mut self, audience: Listeners) {
+            let attempts = self.delivery.attempts();
+            self.delivery = self.delivery.sent(&self.policy, audience, self.now);
+            if self.delivery.attempts() > attempts {
+                self.attempts_s.push(self.now.since(DUE) / 1_000);
+            }
+        }
+
+        /// Lets time pass, at most so much, with these sockets open.
+        fn pass(&mut self, ms: u64, audience: Listeners) {
+            let end = self.now.after_ms(ms);
+            while let Some(at) = self.delivery.wakes_at().filter(|at| *at <= end) {
+                self.now = self.now.max(at);
+                self.delivery = self.delivery.on_timer(&self.policy, audience, self.now);
+                if self.delivery.is_due(self.now) {
+                    self.send(audience.for_retry(self.policy.mode));
+                }
+            }
+            self.now = end;
+        }
+    }
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    #[test]
+    fn an_unacknowledged_item_climbs_the_whole_ladder_and_a_late_acknowledgement_counts() {
+        for (mode, audience) in [
+            (AckMode::Auto, ACKING),
+            (AckMode::Required, ACKING),
+            (AckMode::Required, SILENT),
+            (AckMode::Required, BOTH),
+        ] {
+            let mut watch = Watch::begin(mode);
+            watch.send(audience);
+            watch.pass(29_999, audience);
+            assert_eq!(watch.delivery.status(), DeliveryStatus::Pending);
+            watch.pass(1, audience);
+            assert_eq!(watch.delivery.status(), DeliveryStatus::Failed);
+            assert_eq!(
+                watch.delivery.next_retry_at(),
+                Some(DUE.after_ms(90_000)),
+                "a minute after the deadline"
+            );
+            watch.pass(24 * HOUR_MS, audience);
+            // 30 s to acknowledge, then 1, 5 and 15 minutes.
+            assert_eq!(watch.attempts_s, [0, 90, 420, 1_350], "{mode:?} {audience:?}");
+            assert_eq!(watch.delivery, for_good(4, 3));
+            assert_eq!(
+                watch.delivery.confirmed(Via::Ack, watch.now),
+                delivered(4, watch.now, Via::Ack)
+            );
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_between_attempts_ends_the_retries() {
+        let mut watch = Watch::begin(AckMode::Auto);
+        watch.send(ACKING);
+        watch.pass(100_000, ACKING);
+        watch.delivery = watch.delivery.confirmed(Via::Ack, watch.now);
+        watch.pass(24 * HOUR_MS, ACKING);
+        assert_eq!(watch.attempts_s, [0, 90]);
+        assert_eq!(watch.delivery.status(), DeliveryStatus::Delivered);
+    }
+
+    #[test]
+    fn offline_no_attempt_is_spent_and_no_alarm_runs() {
+        let mut watch = Watch::begin(AckMode::Auto);
+        watch.send(NOBODY);
+        watch.pass(24 * HOUR_MS, NOBODY);
+        assert_eq!(watch.delivery, Delivery::NEW);
+        assert_eq!(watch.delivery.wakes_at(), None);
+    }
+
+    #[test]
+    fn a_retry_due_while_offline_is_parked_and_resumes_with_the_next_socket() {
+        let mut watch = Watch::begin(AckMode::Auto);
+        watch.send(ACKING);
+        // The client leaves before the deadline, then before the second retry.
+        watch.pass(24 * HOUR_MS, NOBODY);
+        assert_eq!(watch.delivery, failed(1, 0, None));
+        assert_eq!(watch.delivery.wakes_at(), None);
+        let back_s = watch.now.since(DUE) / 1_000;
+        watch.send(ACKING);
+        watch.pass(60_000, ACKING);
+        assert_eq!(watch.delivery.status(), DeliveryStatus::Failed);
+        watch.pass(24 * HOUR_MS, NOBODY);
+        assert_eq!(watch.delivery, failed(2, 1, None));
+        let again_s = watch.now.since(DUE) / 1_000;
+        watch.send(ACKING);
+        watch.pass(24 * HOUR_MS, ACKING);
+        assert_eq!(watch.attempts_s, [0, back_s, again_s, again_s + 930]);
+        assert_eq!(watch.delivery, for_good(4, 3));
+    }
+
+    #[test]
+    fn a_hub_that_wakes_late_makes_up_for_it_with_one_attempt() {
+        let mut delivery = Delivery::NEW.sent(&policy(AckMode::Auto), ACKING, DUE);
+        let late = DUE.after_ms(HOUR_MS);
+        delivery = delivery.on_timer(&policy(AckMode::Auto), ACKING, late);
+        assert!(delivery.is_due(late));
+        assert_eq!(
+            delivery.sent(&policy(AckMode::Auto), ACKING, late),
+            Delivery::Sent {
+                tries: tries(2, 1),
+                ack_by: late.after_ms(30_000)
+            }
+        );
+    }
+
+    #[test]
+    fn another_round_climbs_the_ladder_again() {
+        let mut watch = Watch::begin(AckMode::Auto);
+        watch.send(ACKING);
+        watch.pass(HOUR_MS, ACKING);
+        watch.delivery = watch.delivery.requeued();
+        assert_eq!(watch.delivery, pending(4, 0));
+        watch.send(ACKING);
+        watch.pass(HOUR_MS, ACKING);
+        assert_eq!(watch.attempts_s, [0, 90, 420, 1_350, 3_600, 3_690, 4_020, 4_950]);
+        assert_eq!(watch.delivery, for_good(8, 3));
+    }
+
+    #[test]
+    fn auto_never_sends_twice_to_a_session_that_does_not_acknowledge() {
+        // In its company an item is delivered when sent; alone it is never told again.
+        for audience in [SILENT, BOTH] {
+            let mut watch = Watch::begin(AckMode::Auto);
+            watch.send(audience);
+            watch.pass(24 * HOUR_MS, audience);
+            assert_eq!(watch.attempts_s, [0]);
+            assert_eq!(watch.delivery, delivered(1, DUE, Via::Sent));
+        }
+        // The one that acknowledges got it and left: who is silent was not there and is not told now.
+        let mut watch = Watch::begin(AckMode::Auto);
+        watch.send(ACKING);
+        watch.pass(24 * HOUR_MS, SILENT);
+        assert_eq!(watch.attempts_s, [0]);
+        assert_eq!(watch.delivery, failed(1, 0, None));
+    }
+
+    #[test]
+    fn without_delays_the_first_failure_is_for_good() {
+        let once = DeliveryPolicy {
+            retry_delays_ms: Vec::new(),
+            ..policy(AckMode::Required)
+        };
+        assert_eq!(sent(1, 0).on_timer(&once, BOTH, DUE), for_good(1, 0));
+    }
+}
