@@ -510,20 +510,42 @@ fn size_bytes(item: &Item) -> usize {
 
 /// Puts many arrivals that came at once into batches: everything else is told first. Nothing is done
 /// when there are not more than `threshold`.
+///
+/// What is told out of order brings a client no further than to where the arrivals begin: until the last
+/// batch is there, a client whose connection breaks has to ask for all of them again.
 #[must_use]
 pub fn gather(head: &Head, emissions: Vec<Emission>, threshold: usize) -> Vec<Emission> {
-    let arrivals = emissions
-        .iter()
-        .filter(|emission| matches!(emission.event, ServerEvent::NotificationNew { .. }))
-        .count();
-    if arrivals <= threshold {
+    let mut arrivals = emissions.iter().filter_map(|emission| match &emission.event {
+        ServerEvent::NotificationNew {
+            item,
+            redelivered: Redelivered::No,
+            ..
+        } => Some(item.seq),
+        ServerEvent::NotificationNew { .. }
+        | ServerEvent::Authenticated { .. }
+        | ServerEvent::NotificationBatch { .. }
+        | ServerEvent::Changed(_)
+        | ServerEvent::UnreadCount(_)
+        | ServerEvent::Pong
+        | ServerEvent::AuthError { .. }
+        | ServerEvent::Error(_) => None,
+    });
+    let first = arrivals.next();
+    let count = arrivals.count().saturating_add(usize::from(first.is_some()));
+    let Some(first) = first.filter(|_| count > threshold) else {
         return emissions;
-    }
-    let mut items: Vec<Rc<Item>> = Vec::with_capacity(arrivals);
+    };
+    let begin = Offset(first.saturating_sub(1));
+    let mut items: Vec<Rc<Item>> = Vec::with_capacity(count);
     let mut gathered = Vec::new();
     for emission in emissions {
+        let offset = emission.offset.min(begin);
         match emission.event {
-            ServerEvent::NotificationNew { item, .. } => items.push(item),
+            ServerEvent::NotificationNew {
+                item,
+                redelivered: Redelivered::No,
+                ..
+            } => items.push(item),
             ServerEvent::UnreadCount(_) => {}
             // What has come and gone is not told of at all.
             ServerEvent::Changed(Change::Deleted(deleted))
@@ -531,12 +553,18 @@ pub fn gather(head: &Head, emissions: Vec<Emission>, threshold: usize) -> Vec<Em
             {
                 items.retain(|item| item.recipient_id != deleted.recipient_id);
             }
-            event @ (ServerEvent::Authenticated { .. }
+            // A retry is no arrival, and not for everybody.
+            event @ (ServerEvent::NotificationNew { .. }
+            | ServerEvent::Authenticated { .. }
             | ServerEvent::NotificationBatch { .. }
             | ServerEvent::Changed(_)
             | ServerEvent::Pong
             | ServerEvent::AuthError { .. }
-            | ServerEvent::Error(_)) => gathered.push(Emission { event, ..emission }),
+            | ServerEvent::Error(_)) => gathered.push(Emission {
+                event,
+                offset,
+                to: emission.to,
+            }),
         }
     }
     items.reverse();
@@ -553,15 +581,16 @@ pub fn gather(head: &Head, emissions: Vec<Emission>, threshold: usize) -> Vec<Em
         room = room.saturating_sub(size);
         batch.push(item);
     }
-    batches.push(batch);
-    for items in batches {
+    let last = (!batch.is_empty()).then_some((batch, Offset(head.seq)));
+    let batches = batches.into_iter().map(|batch| (batch, begin)).chain(last);
+    for (items, offset) in batches {
         gathered.push(Emission {
             event: ServerEvent::NotificationBatch {
                 items,
                 counts,
                 has_more: HasMore::No,
             },
-            offset: Offset(head.seq),
+            offset,
             to: Listening::All,
         });
     }
