@@ -209,14 +209,16 @@ impl Delivery {
     });
 
     /// After the item was sent to `listeners` at `now`. Sent to nobody, it stays as it is; what needs
-    /// no confirmation any more does too.
+    /// no confirmation any more does too. What failed for good begins no new attempt by being shown to a
+    /// client that comes back, but where sending counts it is delivered: else another round would bring it
+    /// to the same client again.
     #[must_use]
     pub const fn sent(self, policy: &DeliveryPolicy, listeners: Listeners, now: Timestamp) -> Self {
         if listeners.total() == 0 {
             return self;
         }
         let tries = match self {
-            Self::Pending(tries) | Self::Sent { tries, .. } => Tries {
+            Self::Pending(tries) | Self::Sent { tries, .. } | Self::PermanentFailure(tries) => Tries {
                 attempts: tries.attempts.saturating_add(1),
                 ..tries
             },
@@ -224,11 +226,9 @@ impl Delivery {
                 attempts: tries.attempts.saturating_add(1),
                 retries: tries.retries.saturating_add(1),
             },
-            Self::PermanentFailure(_)
-            | Self::Delivered { .. }
-            | Self::Suppressed
-            | Self::Expired { .. }
-            | Self::Canceled { .. } => return self,
+            Self::Delivered { .. } | Self::Suppressed | Self::Expired { .. } | Self::Canceled { .. } => {
+                return self;
+            }
         };
         let confirmed = match policy.mode {
             AckMode::Off => true,
@@ -241,6 +241,8 @@ impl Delivery {
                 at: now,
                 via: Via::Sent,
             }
+        } else if matches!(self, Self::PermanentFailure(_)) {
+            self
         } else {
             Self::Sent {
                 tries,
@@ -610,7 +612,7 @@ mod tests {
             (failed(1, 0, None), Some(tries(2, 1))),
             (failed(2, 1, None), Some(tries(3, 2))),
             (failed(3, 2, None), Some(tries(4, 3))),
-            (for_good(4, 3), None),
+            (for_good(4, 3), Some(tries(5, 3))),
             (delivered(0, EARLIER, Via::Http), None),
             (DELIVERED, None),
             (delivered(1, EARLIER, Via::Sent), None),
@@ -624,6 +626,8 @@ mod tests {
                 let expected = match (after, sending) {
                     (None, _) | (Some(_), Sending::Nothing) => state,
                     (Some(tries), Sending::Confirms) => delivered(tries.attempts, AFTER, Via::Sent),
+                    // What failed for good waits for the pusher to ask for another round.
+                    (Some(_), Sending::Awaits) if state == for_good(4, 3) => state,
                     (Some(tries), Sending::Awaits) => Delivery::Sent {
                         tries,
                         ack_by: AFTER.after_ms(30_000),
