@@ -148,3 +148,120 @@ pub enum Payload<'a> {
     /// See [`Seen`].
     Seen(&'a Seen),
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+    use super::*;
+    use crate::delivery::{Delivery, DeliveryStatus};
+    use crate::id::UserId;
+    use crate::item::{Folder, Receipt};
+    use crate::notification::Notification;
+
+    const AT: Timestamp = Timestamp::from_ms(1_795_158_000_000);
+    const LATER: Timestamp = Timestamp::from_ms(1_795_158_000_001);
+
+    fn item() -> Item {
+        let id = NotificationId::parse("01929c3e-0000-7000-8000-000000000001").unwrap();
+        let recipient_id = id.recipient(&UserId::parse("u1").unwrap());
+        Item {
+            seq: 4,
+            recipient_id,
+            notification: Notification {
+                id,
+                created_at: AT,
+                content: serde_json::from_str(r#"{"title":"t","content":"","priority":"normal"}"#).unwrap(),
+            },
+            folder: Folder::Archived(LATER),
+            read_at: Some(AT),
+            seen_at: Some(AT),
+            delivery: Delivery::NEW,
+            receipt: Receipt {
+                recipient_id,
+                seq: 4,
+                delivery_status: DeliveryStatus::Pending,
+                online: false,
+            },
+        }
+    }
+
+    #[test]
+    fn the_format_of_every_logged_change_is_unchanged_and_clients_get_it_without_its_kind() {
+        let ids = r#""id":"01929c3e-0000-7000-8000-000000000001","recipient_id":"470314a0-6846-569f-81e6-a8e84f826fc0","notification_id":"01929c3e-0000-7000-8000-000000000001""#;
+        let changed = ItemChanged::of(&item(), 2, 9);
+        let state = format!(
+            r#"{ids},"read_at":"2026-11-20T07:00:00.000Z","archived_at":"2026-11-20T07:00:00.001Z","unread":2,"seq":9"#
+        );
+        let bare = Item {
+            folder: Folder::Inbox,
+            read_at: None,
+            ..item()
+        };
+        let mut table = vec![
+            (Change::Read(changed), "read", state.clone()),
+            (Change::Unread(changed), "unread", state.clone()),
+            (Change::Archived(changed), "archived", state.clone()),
+            (Change::Unarchived(changed), "unarchived", state),
+            (
+                Change::Unread(ItemChanged::of(&bare, 3, 9)),
+                "unread",
+                format!(r#"{ids},"read_at":null,"archived_at":null,"unread":3,"seq":9"#),
+            ),
+            (
+                Change::ReadAll(ReadAll {
+                    marked_count: 3,
+                    read_at: AT,
+                    unread: 2,
+                    seq: 9,
+                }),
+                "read_all",
+                r#""marked_count":3,"read_at":"2026-11-20T07:00:00.000Z","unread":2,"seq":9"#.to_owned(),
+            ),
+            (
+                Change::Seen(Seen {
+                    up_to_seq: 7,
+                    unseen: 1,
+                    seq: 9,
+                }),
+                "seen",
+                r#""up_to_seq":7,"unseen":1,"seq":9"#.to_owned(),
+            ),
+        ];
+        for (reason, name) in [
+            (Removal::Deleted, "deleted"),
+            (Removal::Retracted, "retracted"),
+            (Removal::Expired, "expired"),
+            (Removal::Collapsed, "collapsed"),
+        ] {
+            table.push((
+                Change::Deleted(ItemDeleted::of(&item(), reason, 2, 9)),
+                "deleted",
+                format!(r#"{ids},"reason":"{name}","unread":2,"seq":9"#),
+            ));
+        }
+        for (change, kind, members) in table {
+            let stored = format!(r#"{{"kind":"{kind}",{members}}}"#);
+            assert_eq!(serde_json::to_string(&change).unwrap(), stored);
+            assert_eq!(serde_json::from_str::<Change>(&stored).unwrap(), change);
+            assert_eq!(
+                serde_json::to_string(&change.payload()).unwrap(),
+                format!("{{{members}}}")
+            );
+            assert_eq!(change.seq(), 9, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_change_is_not_read_as_one() {
+        for stored in [
+            "{}",
+            r#"{"kind":"seen"}"#,
+            r#"{"kind":"new","up_to_seq":7,"unseen":1,"seq":9}"#,
+            r#"{"up_to_seq":7,"unseen":1,"seq":9}"#,
+            r#"{"kind":"read_all","marked_count":3,"read_at":"yesterday","unread":2,"seq":9}"#,
+        ] {
+            assert!(serde_json::from_str::<Change>(stored).is_err(), "{stored}");
+        }
+    }
+}

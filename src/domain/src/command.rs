@@ -124,4 +124,55 @@ mod tests {
             assert!(Command::read_all(body).is_err(), "{body}");
         }
     }
+
+    #[test]
+    fn the_format_between_objects_is_unchanged() {
+        let id = NotificationId::parse("01929c3e-0000-7000-8000-000000000001").unwrap();
+        let recipient = id.recipient(&UserId::parse("u1").unwrap());
+        let notification = Which::Notification(id);
+        let mark = |mark| Command::Mark {
+            which: notification,
+            mark,
+        };
+        let named =
+            |mark: &str| format!(r#"{{"Mark":{{"which":{{"Notification":"{id}"}},"mark":"{mark}"}}}}"#);
+        for (command, json) in [
+            (mark(Mark::Read), named("Read")),
+            (mark(Mark::Unread), named("Unread")),
+            (mark(Mark::Archive), named("Archive")),
+            (mark(Mark::Unarchive), named("Unarchive")),
+            (mark(Mark::Delete), named("Delete")),
+            (
+                Command::Mark {
+                    which: Which::Recipient(recipient),
+                    mark: Mark::Read,
+                },
+                format!(r#"{{"Mark":{{"which":{{"Recipient":"{recipient}"}},"mark":"Read"}}}}"#),
+            ),
+            (
+                Command::ReadAll { up_to: None },
+                r#"{"ReadAll":{"up_to":null}}"#.to_owned(),
+            ),
+            (
+                Command::ReadAll { up_to: Some(7) },
+                r#"{"ReadAll":{"up_to":7}}"#.to_owned(),
+            ),
+            (Command::Seen { up_to: 7 }, r#"{"Seen":{"up_to":7}}"#.to_owned()),
+        ] {
+            assert_eq!(serde_json::to_string(&command).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Command>(&json).unwrap(), command);
+        }
+    }
+
+    #[test]
+    fn an_item_has_two_names_for_its_user() {
+        let id = NotificationId::parse("01929c3e-0000-7000-8000-000000000001").unwrap();
+        let user = UserId::parse("u1").unwrap();
+        let recipient = id.recipient(&user);
+        for which in [Which::Notification(id), Which::Recipient(recipient)] {
+            assert_eq!(which.recipient_id(&user), recipient, "{which:?}");
+        }
+        let other = UserId::parse("u2").unwrap();
+        assert_ne!(Which::Notification(id).recipient_id(&other), recipient);
+    }
 }

@@ -224,3 +224,219 @@ pub struct ExportedItem<'a> {
     #[serde(with = "iso::option")]
     delivered_at: Option<Timestamp>,
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::delivery::Via;
+    use crate::id::UserId;
+
+    const AT: Timestamp = Timestamp::from_ms(1_795_158_000_000);
+    const LATER: Timestamp = Timestamp::from_ms(1_795_158_000_001);
+    const AT_TEXT: &str = "2026-11-20T07:00:00.000Z";
+    const LATER_TEXT: &str = "2026-11-20T07:00:00.001Z";
+
+    const FOLDERS: [Folder; 7] = [
+        Folder::Inbox,
+        Folder::Archived(AT),
+        Folder::Removed(Removal::Deleted, AT),
+        Folder::Removed(Removal::Retracted, AT),
+        Folder::Removed(Removal::Expired, AT),
+        Folder::Removed(Removal::Collapsed, AT),
+        Folder::Suppressed,
+    ];
+
+    fn item() -> Item {
+        let id = NotificationId::parse("01929c3e-0000-7000-8000-000000000001").unwrap();
+        let recipient_id = id.recipient(&UserId::parse("u1").unwrap());
+        Item {
+            seq: 4,
+            recipient_id,
+            notification: Notification {
+                id,
+                created_at: AT,
+                content: serde_json::from_str(r#"{"title":"t","content":"","priority":"normal"}"#).unwrap(),
+            },
+            folder: Folder::Inbox,
+            read_at: None,
+            seen_at: None,
+            delivery: Delivery::NEW,
+            receipt: Receipt {
+                recipient_id,
+                seq: 4,
+                delivery_status: DeliveryStatus::Pending,
+                online: true,
+            },
+        }
+    }
+
+    #[test]
+    fn only_what_is_in_the_inbox_counts_and_only_that_and_the_archive_is_listed() {
+        for folder in FOLDERS {
+            let is_in_inbox = folder == Folder::Inbox;
+            let archived_at = (folder == Folder::Archived(AT)).then_some(AT);
+            let is_listed = is_in_inbox || archived_at.is_some();
+            let deleted_at = (!is_listed && folder != Folder::Suppressed).then_some(AT);
+            for read_at in [None, Some(AT)] {
+                for seen_at in [None, Some(AT)] {
+                    let item = Item {
+                        folder,
+                        read_at,
+                        seen_at,
+                        ..item()
+                    };
+                    assert_eq!(item.is_unread(), is_in_inbox && read_at.is_none(), "{folder:?}");
+                    assert_eq!(item.is_unseen(), is_in_inbox && seen_at.is_none(), "{folder:?}");
+                    assert_eq!(item.is_listed(), is_listed, "{folder:?}");
+                    assert_eq!(item.archived_at(), archived_at, "{folder:?}");
+                    assert_eq!(item.deleted_at(), deleted_at, "{folder:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_record_is_owed_what_it_keeps_and_nothing_else() {
+        let sent = Delivery::Sent {
+            tries: crate::delivery::Tries {
+                attempts: 1,
+                retries: 0,
+            },
+            ack_by: LATER,
+        };
+        let failed = |retry_at| Delivery::Failed {
+            tries: crate::delivery::Tries {
+                attempts: 1,
+                retries: 0,
+            },
+            retry_at,
+        };
+        let change = |edit: fn(&mut Item)| {
+            let mut item = item();
+            edit(&mut item);
+            item
+        };
+        let delivery = |delivery| Item { delivery, ..item() };
+        for (what, before, after, owed) in [
+            ("nothing", item(), item(), false),
+            ("an attempt under way", item(), delivery(sent), false),
+            (
+                "a failed attempt",
+                delivery(sent),
+                delivery(failed(Some(LATER))),
+                true,
+            ),
+            (
+                "a parked retry",
+                delivery(failed(Some(LATER))),
+                delivery(failed(None)),
+                true,
+            ),
+            (
+                "a confirmation",
+                delivery(sent),
+                delivery(sent.confirmed(Via::Ack, AT)),
+                true,
+            ),
+            ("read", item(), change(|item| item.read_at = Some(AT)), true),
+            ("seen", item(), change(|item| item.seen_at = Some(AT)), true),
+            (
+                "archived",
+                item(),
+                change(|item| item.folder = Folder::Archived(AT)),
+                true,
+            ),
+            (
+                "what it says",
+                item(),
+                change(|item| item.notification.content.title.clear()),
+                false,
+            ),
+        ] {
+            assert_eq!(before.recorded() != after.recorded(), owed, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_listed_item_has_the_view_and_its_state() {
+        let item = Item {
+            folder: Folder::Archived(LATER),
+            read_at: Some(AT),
+            seen_at: Some(LATER),
+            delivery: Delivery::NEW.confirmed(Via::Read, AT),
+            ..item()
+        };
+        let mut listed: Value = serde_json::to_value(item.listed()).unwrap();
+        let view: Value = serde_json::to_value(item.view()).unwrap();
+        let members = listed.as_object_mut().unwrap();
+        for (key, value) in view.as_object().unwrap() {
+            assert_eq!(members.remove(key).as_ref(), Some(value), "{key}");
+        }
+        assert_eq!(
+            listed,
+            json!({"read_at": AT_TEXT, "seen_at": LATER_TEXT, "archived_at": LATER_TEXT, "delivery_status": "delivered"})
+        );
+        let plain: Value = serde_json::to_value(self::item().listed()).unwrap();
+        for key in ["read_at", "seen_at", "archived_at"] {
+            assert_eq!(plain[key], Value::Null, "{key}");
+        }
+        assert_eq!(plain["delivery_status"], "pending");
+    }
+
+    #[test]
+    fn an_export_holds_tombstones_without_what_they_said() {
+        for folder in FOLDERS {
+            let item = Item {
+                folder,
+                delivery: Delivery::Delivered {
+                    attempts: 2,
+                    at: LATER,
+                    via: Via::Ack,
+                },
+                ..item()
+            };
+            let exported: Value = serde_json::to_value(item.exported()).unwrap();
+            let removal = match folder {
+                Folder::Removed(removal, _) => json!(removal.name()),
+                Folder::Inbox | Folder::Archived(_) | Folder::Suppressed => Value::Null,
+            };
+            let listed = item.is_listed();
+            assert_eq!(
+                exported,
+                json!({
+                    "id": item.notification.id,
+                    "recipient_id": item.recipient_id,
+                    "notification": if listed { json!(item.view()) } else { Value::Null },
+                    "read_at": null,
+                    "seen_at": null,
+                    "archived_at": if folder == Folder::Archived(AT) { json!(AT_TEXT) } else { Value::Null },
+                    "deleted_at": if removal.is_null() { Value::Null } else { json!(AT_TEXT) },
+                    "removal": removal,
+                    "delivery_status": "delivered",
+                    "attempts": 2,
+                    "next_retry_at": null,
+                    "delivered_at": LATER_TEXT,
+                }),
+                "{folder:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_receipt_format_is_unchanged() {
+        let stored = r#"{"recipient_id":"470314a0-6846-569f-81e6-a8e84f826fc0","seq":4,"delivery_status":"pending","online":true}"#;
+        assert_eq!(serde_json::to_string(&item().receipt).unwrap(), stored);
+        assert_eq!(serde_json::from_str::<Receipt>(stored).unwrap(), item().receipt);
+    }
+
+    #[test]
+    fn the_names_of_removals_are_unchanged() {
+        let names = ["deleted", "retracted", "expired", "collapsed"];
+        assert_eq!(Removal::ALL.map(Removal::name), names);
+        assert_eq!(json!(Removal::ALL), json!(names));
+    }
+}
