@@ -504,49 +504,343 @@ mod tests {
     }
 
     #[test]
-    fn acks_say_ok_or_why_not() {
-        let json = |ack: Acknowledgement| ack.encode(PayloadCase::Snake).unwrap().as_str().to_owned();
-        assert_eq!(json(Acknowledgement::Done), r#"{"ok":true}"#);
-        assert_eq!(
-            json(Acknowledgement::Acknowledged(2)),
-            r#"{"ok":true,"acknowledged":2}"#
-        );
-        assert_eq!(
-            json(Acknowledgement::Refused(EventError::NotFound)),
-            r#"{"ok":false,"error":{"code":"NOT_FOUND","message":"no such notification"}}"#
-        );
+    fn a_mark_names_its_item_in_any_of_the_spellings() {
+        let recipient = Which::Recipient(RecipientId::parse(ID).unwrap());
+        let notification = Which::Notification(NotificationId::parse(ID).unwrap());
+        for (event, mark) in [
+            ("mark:read", Mark::Read),
+            ("mark:unread", Mark::Unread),
+            ("notification:archive", Mark::Archive),
+            ("notification:unarchive", Mark::Unarchive),
+            ("notification:delete", Mark::Delete),
+        ] {
+            for (members, which) in [
+                (format!(r#""notificationId":"{ID}""#), notification),
+                (format!(r#""notification_id":"{ID}""#), notification),
+                (format!(r#""recipientId":"{ID}""#), recipient),
+                (format!(r#""recipient_id":"{ID}""#), recipient),
+                (
+                    format!(r#""notification_id":null,"recipient_id":"{ID}""#),
+                    recipient,
+                ),
+                (
+                    format!(r#""recipient_id":null,"notificationId":"{ID}","more":[1]"#),
+                    notification,
+                ),
+                (
+                    format!(
+                        r#""notification_id":"01929c3e-0000-7000-8000-000000000001","recipient_id":"{ID}""#
+                    ),
+                    recipient,
+                ),
+            ] {
+                assert_eq!(
+                    parse(event, &format!("[{{{members}}}]")),
+                    Ok(ClientEvent::Command(Command::Mark { which, mark })),
+                    "{event} {members}"
+                );
+            }
+            for bad in [
+                "[]".to_owned(),
+                "[null]".to_owned(),
+                "[{}]".to_owned(),
+                format!(r#"["{ID}"]"#),
+                format!(r#"[["{ID}"]]"#),
+                format!(r#"[["{ID}",null]]"#),
+                format!(r#"[{{"id":"{ID}"}}]"#),
+                r#"[{"notification_id":null}]"#.to_owned(),
+                r#"[{"notification_id":7}]"#.to_owned(),
+                r#"[{"notification_id":"x"}]"#.to_owned(),
+                format!(r#"[{{"recipient_id":"{ID}","notification_id":"x"}}]"#),
+                format!(r#"[{{"notification_id":"{ID}","notificationId":"{ID}"}}]"#),
+                format!(r#"[7,{{"notification_id":"{ID}"}}]"#),
+            ] {
+                let refused = parse(event, &bad).unwrap_err();
+                assert_eq!(refused.code(), "INVALID_PAYLOAD", "{event} {bad}");
+                assert_eq!(
+                    refused.to_string(),
+                    format!("{event} takes {{notification_id}}, {{notificationId}} or {{recipient_id}}")
+                );
+            }
+        }
     }
 
     #[test]
-    fn payloads_have_the_documented_shape() {
-        let user = UserId::parse("u1").unwrap();
-        let counts = Counts {
-            unread: 2,
-            unseen: 1,
-            seq: 9,
+    fn all_is_read_or_seen_up_to_a_number() {
+        let all = |up_to| Some(Command::ReadAll { up_to });
+        for (event, arguments, command) in [
+            ("mark:all:read", "[]", all(None)),
+            ("mark:all:read", "[null]", all(None)),
+            ("mark:all:read", "[{}]", all(None)),
+            ("mark:all:read", r#"[{"before_seq":null}]"#, all(None)),
+            ("mark:all:read", r#"[{"before_seq":7}]"#, all(Some(7))),
+            ("mark:all:read", r#"[{"beforeSeq":7}]"#, all(Some(7))),
+            (
+                "mark:all:read",
+                r#"[{"before_seq":18446744073709551615}]"#,
+                all(Some(u64::MAX)),
+            ),
+            ("mark:all:read", "[7]", None),
+            ("mark:all:read", "[[7]]", None),
+            ("mark:all:read", r#"[{"before_seq":-1}]"#, None),
+            ("mark:all:read", r#"[{"before_seq":1.5}]"#, None),
+            ("mark:all:read", r#"[{"before_seq":"7"}]"#, None),
+            ("mark:all:read", r#"[{"before_seq":1,"beforeSeq":1}]"#, None),
+            (
+                "mark:seen",
+                r#"[{"up_to_seq":7}]"#,
+                Some(Command::Seen { up_to: 7 }),
+            ),
+            (
+                "mark:seen",
+                r#"[{"upToSeq":0}]"#,
+                Some(Command::Seen { up_to: 0 }),
+            ),
+            ("mark:seen", "[]", None),
+            ("mark:seen", "[null]", None),
+            ("mark:seen", "[{}]", None),
+            ("mark:seen", "[7]", None),
+            ("mark:seen", "[[7]]", None),
+            ("mark:seen", r#"[{"up_to_seq":null}]"#, None),
+            ("mark:seen", r#"[{"up_to_seq":-1}]"#, None),
+            ("mark:seen", r#"[{"up_to_seq":18446744073709551616}]"#, None),
+        ] {
+            match (parse(event, arguments), command) {
+                (Ok(parsed), Some(command)) => {
+                    assert_eq!(parsed, ClientEvent::Command(command), "{event} {arguments}");
+                }
+                (parsed, expected) => {
+                    assert_eq!(expected, None, "{event} {arguments}");
+                    assert_eq!(
+                        parsed.unwrap_err().code(),
+                        "INVALID_PAYLOAD",
+                        "{event} {arguments}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn acknowledgements_name_one_to_a_thousand_records_in_either_spelling() {
+        let id = RecipientId::parse(ID).unwrap();
+        let many = |count: usize| {
+            let one = format!(r#"{{"recipientId":"{ID}"}}"#);
+            format!("[[{}]]", vec![one; count].join(","))
         };
-        for (event, name, payload) in [
+        for count in [1, 2, MAX_ACKNOWLEDGED] {
+            assert_eq!(
+                parse("notification:acknowledge", &many(count)),
+                Ok(ClientEvent::Acknowledge(vec![id; count])),
+                "{count}"
+            );
+        }
+        for bad in [
+            many(0),
+            many(MAX_ACKNOWLEDGED + 1),
+            format!(r#"["{ID}"]"#),
+            format!(r#"[{{"recipient_id":"{ID}","recipientId":"{ID}"}}]"#),
+            format!(r#"[[{{"recipient_id":"{ID}"}},{{}}]]"#),
+            format!(r#"[{{"notification_id":"{ID}"}}]"#),
+        ] {
+            let refused = parse("notification:acknowledge", &bad).unwrap_err();
+            assert_eq!(refused.code(), "INVALID_PAYLOAD");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_back_in_part() {
+        let long = "é".repeat(100);
+        assert_eq!(parse(&long, "[]"), Err(EventError::Unknown("é".repeat(64))));
+        for near in ["mark:Read", "mark:read ", "notification:read", "mark:all", "Ping"] {
+            assert_eq!(parse(near, "[{}]").unwrap_err().code(), "UNKNOWN_EVENT", "{near}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_its_code() {
+        for (error, code) in [
+            (EventError::Unknown(String::new()), "UNKNOWN_EVENT"),
+            (
+                EventError::Payload {
+                    event: "join",
+                    expected: "a user id",
+                },
+                "INVALID_PAYLOAD",
+            ),
+            (EventError::Forbidden, "FORBIDDEN"),
+            (EventError::NotFound, "NOT_FOUND"),
+            (EventError::Server, "SERVER_ERROR"),
+        ] {
+            assert_eq!(error.code(), code);
+        }
+    }
+
+    const COUNTS: Counts = Counts {
+        unread: 2,
+        unseen: 1,
+        seq: 9,
+    };
+    const AT: Timestamp = Timestamp::from_ms(1_795_158_000_000);
+
+    fn item() -> Item {
+        let id = NotificationId::parse("01929c3e-0000-7000-8000-000000000001").unwrap();
+        let recipient_id = id.recipient(&UserId::parse("u1").unwrap());
+        let content = r#"{"title":"Order","content":"**Paid**","sender":{"id":"s","username":null,"display_name":"Shop"},"action":{"url":"/o/1","text":"Open"},"data":{"order_id":{"a_b":1}},"category":"orders","priority":"high","expires_at":1795158000001}"#;
+        Item {
+            seq: 4,
+            recipient_id,
+            notification: crate::notification::Notification {
+                id,
+                created_at: AT,
+                content: serde_json::from_str(content).unwrap(),
+            },
+            folder: crate::item::Folder::Archived(AT),
+            read_at: Some(AT),
+            seen_at: None,
+            delivery: crate::delivery::Delivery::Delivered {
+                attempts: 3,
+                at: AT,
+                via: crate::delivery::Via::Ack,
+            },
+            receipt: crate::item::Receipt {
+                recipient_id,
+                seq: 4,
+                delivery_status: crate::delivery::DeliveryStatus::Pending,
+                online: true,
+            },
+        }
+    }
+
+    /// Every event with its name and its payload in `snake_case`.
+    fn every_event() -> Vec<(ServerEvent, &'static str, String)> {
+        use crate::change::{ItemChanged, ItemDeleted, ReadAll, Seen};
+        let at = r#""2026-11-20T07:00:00.000Z""#;
+        let id = "01929c3e-0000-7000-8000-000000000001";
+        let recipient_id = "470314a0-6846-569f-81e6-a8e84f826fc0";
+        let view = format!(
+            r#""id":"{id}","recipient_id":"{recipient_id}","seq":4,"title":"Order","content":"**Paid**","content_html":"<p><strong>Paid</strong></p>\n","message":"**Paid**","type":null,"sender":{{"id":"s","username":null,"display_name":"Shop"}},"action_url":"/o/1","action_text":"Open","data":{{"order_id":{{"a_b":1}}}},"category":"orders","priority":"high","created_at":{at},"expires_at":"2026-11-20T07:00:00.001Z""#
+        );
+        let ids = format!(r#""id":"{id}","recipient_id":"{recipient_id}","notification_id":"{id}""#);
+        let changed = ItemChanged::of(&item(), 2, 9);
+        let state = format!(r#"{{{ids},"read_at":{at},"archived_at":{at},"unread":2,"seq":9}}"#);
+        let new = |redelivered| ServerEvent::NotificationNew {
+            item: Rc::new(item()),
+            unread: 2,
+            redelivered,
+        };
+        let batch = |items, has_more| ServerEvent::NotificationBatch {
+            items,
+            counts: COUNTS,
+            has_more,
+        };
+        vec![
             (
                 ServerEvent::Authenticated {
-                    user,
-                    connected_at: Timestamp::from_ms(0),
-                    counts,
+                    user: UserId::parse("u1").unwrap(),
+                    connected_at: AT,
+                    counts: COUNTS,
                 },
                 "authenticated",
-                r#"{"user_id":"u1","connected_at":"1970-01-01T00:00:00.000Z","unread":2,"seq":9}"#,
+                format!(r#"{{"user_id":"u1","connected_at":{at},"unread":2,"seq":9}}"#),
             ),
             (
-                ServerEvent::UnreadCount(counts),
-                "unread:count",
-                r#"{"count":2,"unseen":1,"seq":9}"#,
+                new(Redelivered::No),
+                "notification:new",
+                format!(r#"{{{view},"unread":2,"attempt":3,"redelivered":false}}"#),
             ),
-            (ServerEvent::Pong, "pong", "{}"),
+            (
+                new(Redelivered::Yes),
+                "notification:new",
+                format!(r#"{{{view},"unread":2,"attempt":3,"redelivered":true}}"#),
+            ),
+            (
+                batch(vec![Rc::new(item())], HasMore::Yes),
+                "notification:batch",
+                format!(
+                    r#"{{"notifications":[{{{view},"read_at":{at},"seen_at":null,"archived_at":{at},"delivery_status":"delivered"}}],"unread_count":2,"seq":9,"has_more":true}}"#
+                ),
+            ),
+            (
+                batch(Vec::new(), HasMore::No),
+                "notification:batch",
+                r#"{"notifications":[],"unread_count":2,"seq":9,"has_more":false}"#.to_owned(),
+            ),
+            (
+                ServerEvent::Changed(Change::Read(changed)),
+                "notification:read",
+                state.clone(),
+            ),
+            (
+                ServerEvent::Changed(Change::Unread(changed)),
+                "notification:unread",
+                state.clone(),
+            ),
+            (
+                ServerEvent::Changed(Change::Archived(changed)),
+                "notification:archived",
+                state.clone(),
+            ),
+            (
+                ServerEvent::Changed(Change::Unarchived(changed)),
+                "notification:unarchived",
+                state,
+            ),
+            (
+                ServerEvent::Changed(Change::Deleted(ItemDeleted::of(
+                    &item(),
+                    crate::item::Removal::Retracted,
+                    2,
+                    9,
+                ))),
+                "notification:deleted",
+                format!(r#"{{{ids},"reason":"retracted","unread":2,"seq":9}}"#),
+            ),
+            (
+                ServerEvent::Changed(Change::ReadAll(ReadAll {
+                    marked_count: 3,
+                    read_at: AT,
+                    unread: 2,
+                    seq: 9,
+                })),
+                "notifications:read_all",
+                format!(r#"{{"marked_count":3,"read_at":{at},"unread":2,"seq":9}}"#),
+            ),
+            (
+                ServerEvent::Changed(Change::Seen(Seen {
+                    up_to_seq: 7,
+                    unseen: 1,
+                    seq: 9,
+                })),
+                "notifications:seen",
+                r#"{"up_to_seq":7,"unseen":1,"seq":9}"#.to_owned(),
+            ),
+            (
+                ServerEvent::UnreadCount(COUNTS),
+                "unread:count",
+                r#"{"count":2,"unseen":1,"seq":9}"#.to_owned(),
+            ),
+            (ServerEvent::Pong, "pong", "{}".to_owned()),
+            (
+                ServerEvent::AuthError {
+                    message: "the token has expired",
+                    code: "EXPIRED_TOKEN",
+                },
+                "auth_error",
+                r#"{"code":"EXPIRED_TOKEN","message":"the token has expired"}"#.to_owned(),
+            ),
             (
                 ServerEvent::Error(EventError::Forbidden),
                 "error",
-                r#"{"code":"FORBIDDEN","message":"nobody joins another user's room"}"#,
+                r#"{"code":"FORBIDDEN","message":"nobody joins another user's room"}"#.to_owned(),
             ),
-        ] {
+        ]
+    }
+
+    #[test]
+    fn every_event_has_its_name_and_documented_shape() {
+        for (event, name, payload) in every_event() {
+            assert_eq!(event.name(), name);
             assert_eq!(
                 event.encode(PayloadCase::Snake).unwrap().as_str(),
                 format!(r#"["{name}",{payload}]"#)
@@ -554,9 +848,93 @@ mod tests {
         }
     }
 
+    /// The keys of our own that have several words, as camelCase has them. What a pusher put into `data`
+    /// is not among them.
+    const CAMEL: [(&str, &str); 18] = [
+        ("user_id", "userId"),
+        ("connected_at", "connectedAt"),
+        ("recipient_id", "recipientId"),
+        ("notification_id", "notificationId"),
+        ("content_html", "contentHtml"),
+        ("display_name", "displayName"),
+        ("action_url", "actionUrl"),
+        ("action_text", "actionText"),
+        ("created_at", "createdAt"),
+        ("expires_at", "expiresAt"),
+        ("read_at", "readAt"),
+        ("seen_at", "seenAt"),
+        ("archived_at", "archivedAt"),
+        ("delivery_status", "deliveryStatus"),
+        ("unread_count", "unreadCount"),
+        ("has_more", "hasMore"),
+        ("marked_count", "markedCount"),
+        ("up_to_seq", "upToSeq"),
+    ];
+
+    fn in_camel_case(json: &str) -> String {
+        CAMEL.iter().fold(json.to_owned(), |json, (snake, camel)| {
+            json.replace(&format!("\"{snake}\":"), &format!("\"{camel}\":"))
+        })
+    }
+
+    #[test]
+    fn every_event_has_the_same_payload_in_camel_case() {
+        for (event, name, payload) in every_event() {
+            assert_eq!(
+                event.encode(PayloadCase::Camel).unwrap().as_str(),
+                format!(r#"["{name}",{}]"#, in_camel_case(&payload))
+            );
+        }
+    }
+
+    #[test]
+    fn acks_say_ok_or_why_not() {
+        let changes = every_event()
+            .into_iter()
+            .filter_map(|(event, _, payload)| match event {
+                ServerEvent::Changed(change) => {
+                    let members = payload.strip_prefix('{').unwrap();
+                    Some((
+                        Acknowledgement::Changed(change),
+                        format!(r#"{{"ok":true,{members}"#),
+                    ))
+                }
+                ServerEvent::Authenticated { .. }
+                | ServerEvent::NotificationNew { .. }
+                | ServerEvent::NotificationBatch { .. }
+                | ServerEvent::UnreadCount(_)
+                | ServerEvent::Pong
+                | ServerEvent::AuthError { .. }
+                | ServerEvent::Error(_) => None,
+            });
+        let others = [
+            (Acknowledgement::Done, r#"{"ok":true}"#),
+            (
+                Acknowledgement::Acknowledged(2),
+                r#"{"ok":true,"acknowledged":2}"#,
+            ),
+            (
+                Acknowledgement::Refused(EventError::NotFound),
+                r#"{"ok":false,"error":{"code":"NOT_FOUND","message":"no such notification"}}"#,
+            ),
+            (
+                Acknowledgement::Refused(EventError::Server),
+                r#"{"ok":false,"error":{"code":"SERVER_ERROR","message":"the event could not be carried out"}}"#,
+            ),
+        ];
+        let others = others.into_iter().map(|(ack, json)| (ack, json.to_owned()));
+        for (ack, json) in changes.chain(others) {
+            assert_eq!(ack.encode(PayloadCase::Snake).unwrap().as_str(), json);
+            assert_eq!(
+                ack.encode(PayloadCase::Camel).unwrap().as_str(),
+                in_camel_case(&json)
+            );
+        }
+    }
+
     proptest! {
         #[test]
-        fn any_event_is_read_or_refused(name in "notification:acknowledge|join|ping|.{0,20}", argument in "(?s).{0,60}") {
+        fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|join|ping|.{0,20}", argument in "(?s).{0,60}") {
             let _ = ClientEvent::parse(&EventData::new(&name).unwrap().json_arg(&Json::string(&argument)));
         }
     }
