@@ -34,6 +34,58 @@ const MARKS: [Mark; 5] = [
     Mark::Delete,
 ];
 
+#[derive(Clone, Copy)]
+enum Happening {
+    Push,
+    Burst,
+    Nudge,
+    CatchUp,
+    Acknowledge,
+    Command,
+    Fetch,
+    Preferences,
+    Retract,
+    AnotherRound,
+    Time,
+    Connect,
+    Leave,
+    Evict,
+    RecordFails,
+    Flush,
+}
+
+/// What may happen, and how often as a rule.
+const HAPPENINGS: [(Happening, usize); 16] = [
+    (Happening::Push, 14),
+    (Happening::Burst, 3),
+    (Happening::Nudge, 10),
+    (Happening::CatchUp, 6),
+    (Happening::Acknowledge, 5),
+    (Happening::Command, 17),
+    (Happening::Fetch, 3),
+    (Happening::Preferences, 2),
+    (Happening::Retract, 5),
+    (Happening::AnotherRound, 4),
+    (Happening::Time, 7),
+    (Happening::Connect, 10),
+    (Happening::Leave, 5),
+    (Happening::Evict, 2),
+    (Happening::RecordFails, 2),
+    (Happening::Flush, 5),
+];
+
+/// What happens in one history, as often as it is listed. Each leaves something out: what always ends
+/// some course of events early would keep others from ever being seen.
+fn habits(dice: &mut Dice) -> Vec<Happening> {
+    let mut habits = vec![Happening::Push, Happening::Connect, Happening::Time];
+    for (happening, weight) in HAPPENINGS {
+        if dice.percent(70) {
+            habits.extend(std::iter::repeat_n(happening, weight));
+        }
+    }
+    habits
+}
+
 /// Why an operation went no further.
 #[derive(Debug)]
 enum Stopped {
@@ -62,6 +114,7 @@ struct Socket {
 pub(crate) struct World {
     seed: u64,
     dice: Dice,
+    habits: Vec<Happening>,
     now: Timestamp,
     user: UserId,
     policy: DeliveryPolicy,
@@ -113,6 +166,7 @@ impl World {
             .collect();
         Self {
             seed,
+            habits: habits(&mut dice),
             dice,
             now: Timestamp::from_ms(1_800_000_000_000),
             policy: DeliveryPolicy {
@@ -135,7 +189,7 @@ impl World {
         }
     }
 
-    fn note(&mut self, line: String) {
+    fn note(&mut self, line: impl std::fmt::Display) {
         if self.trace.len() > 60 {
             self.trace.pop_front();
         }
@@ -169,43 +223,43 @@ impl World {
     }
 
     fn something(&mut self) -> Done {
-        match self.dice.below(100) {
-            0..14 => self.push(1),
-            14..17 => {
+        match self.dice.pick(&self.habits) {
+            Happening::Push => self.push(1),
+            Happening::Burst => {
                 let burst = self.dice.pick(&[4, 6, 12, 40]);
                 self.push(burst)
             }
-            17..27 => self.some_nudge(),
-            27..33 => {
-                self.note("catch up".to_owned());
+            Happening::Nudge => self.some_nudge(),
+            Happening::CatchUp => {
+                self.note("catch up");
                 self.catch_up()
             }
-            33..38 => self.acknowledge(),
-            38..55 => self.some_command(),
-            55..58 => self.fetch_page(),
-            58..60 => {
+            Happening::Acknowledge => self.acknowledge(),
+            Happening::Command => self.some_command(),
+            Happening::Fetch => self.fetch_page(),
+            Happening::Preferences => {
                 self.set_preferences();
                 Ok(())
             }
-            60..65 => self.retract(),
-            65..69 => self.another_round(),
-            69..76 => self.pass_time(),
-            76..86 => self.some_connect(),
-            86..91 => {
+            Happening::Retract => self.retract(),
+            Happening::AnotherRound => self.another_round(),
+            Happening::Time => self.pass_time(),
+            Happening::Connect => self.some_connect(),
+            Happening::Leave => {
                 self.leave();
                 Ok(())
             }
-            91..93 => {
-                self.note("evicted".to_owned());
+            Happening::Evict => {
+                self.note("evicted");
                 self.held.clear();
                 Ok(())
             }
-            93..95 => {
+            Happening::RecordFails => {
                 self.record.reachable = !self.record.reachable;
                 self.note(format!("record reachable: {}", self.record.reachable));
                 Ok(())
             }
-            _ => self.flush(),
+            Happening::Flush => self.flush(),
         }
     }
 
@@ -792,7 +846,7 @@ impl World {
 
     /// Everything works again and comes to rest: all is applied, told, and known to the record.
     pub(crate) fn settle(&mut self) {
-        self.note("settle".to_owned());
+        self.note("settle");
         self.record.reachable = true;
         self.catch_up().unwrap();
         assert_eq!(self.storage.head().cursor, self.record.last());

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use hub::World;
 
-const SEEDS: Range<u64> = 0..2_000;
+const SEEDS: Range<u64> = 0..1_500;
 
 #[test]
 fn no_interleaving_breaks_the_inbox() {

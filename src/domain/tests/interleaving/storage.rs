@@ -172,25 +172,24 @@ impl Storage {
         if debt == Debt::None && due_at.is_none() {
             return;
         }
-        self.owe(item.recipient_id, debt == Debt::Owed, Some(due_at));
+        self.touch(item.recipient_id, debt).due_at = due_at;
     }
 
-    /// `due_at` is `None` where it stays as it is.
-    fn owe(&mut self, id: RecipientId, owed: bool, due_at: Option<Option<Timestamp>>) {
+    fn touch(&mut self, id: RecipientId, debt: Debt) -> &mut Unsettled {
         let row = self.unsettled.entry(id).or_insert(Unsettled {
             revision: 0,
             owed: false,
             due_at: self.rows[&id].delivery.due_at,
         });
         row.revision += 1;
-        row.owed |= owed;
-        row.due_at = due_at.unwrap_or(row.due_at);
+        row.owed |= debt == Debt::Owed;
+        row
     }
 
     fn read_all(&mut self, up_to: u64, at: Timestamp) {
         let unread = |row: &Row| row.is_in_inbox() && row.read_at.is_none() && row.seq <= up_to;
         for id in self.ids(unread) {
-            self.owe(id, true, Some(None));
+            self.touch(id, Debt::Owed).due_at = None;
             let row = self.rows.get_mut(&id).unwrap();
             row.read_at = Some(at);
             row.seen_at = row.seen_at.or(Some(at));
@@ -212,7 +211,7 @@ impl Storage {
         let unseen =
             |row: &Row| row.is_in_inbox() && row.seen_at.is_none() && row.seq > above && row.seq <= up_to;
         for id in self.ids(unseen) {
-            self.owe(id, true, None);
+            self.touch(id, Debt::Owed);
             self.rows.get_mut(&id).unwrap().seen_at = Some(at);
         }
     }
@@ -407,6 +406,12 @@ impl Storage {
             self.head.suppressed,
             count(|row| row.folder == Folder::Suppressed),
             "suppressed"
+        );
+        let seen_up_to = self.head.seen_up_to;
+        assert!(
+            self.ids(|row| row.is_in_inbox() && row.seen_at.is_none() && row.seq <= seen_up_to)
+                .is_empty(),
+            "all up to {seen_up_to} is seen"
         );
         for (id, row) in &self.rows {
             let delivery = row.delivery.into_delivery().unwrap();
