@@ -1014,10 +1014,12 @@ mod tests {
         }
     }
 
-    /// What is stored, a line each, in short.
+    /// What is stored, a line each, in short. An item that moves is written as well, so that goes without
+    /// saying.
     fn stored(outcome: &Outcome) -> Vec<String> {
         let owed = |debt: Debt| if debt == Debt::Owed { " owed" } else { "" };
         let line = |store: &Store| match store {
+            Store::Move(item) => format!("move {}", item.seq),
             Store::Head(head) => format!(
                 "head seq {} unread {} unseen {} cursor {}",
                 head.seq, head.unread, head.unseen, head.cursor
@@ -1042,7 +1044,13 @@ mod tests {
             Store::ReadAll { up_to, .. } => format!("read up to {up_to}"),
             Store::Seen { above, up_to, .. } => format!("seen above {above} up to {up_to}"),
         };
-        outcome.stores.iter().map(line).collect()
+        let moves = |store: &&Store| matches!(store, Store::Move(_));
+        outcome
+            .stores
+            .iter()
+            .filter(|store| !moves(store))
+            .map(line)
+            .collect()
     }
 
     /// What is sent, a line each, in short: the event, the item where it has one, the offset, and to whom
@@ -1086,6 +1094,7 @@ mod tests {
         let mut heads = outcome.stores.iter().filter_map(|store| match store {
             Store::Head(head) => Some(head.clone()),
             Store::Insert(..)
+            | Store::Move(_)
             | Store::State(..)
             | Store::Log(_)
             | Store::ReadAll { .. }
@@ -1098,7 +1107,9 @@ mod tests {
     fn item_after(outcome: &Outcome) -> Item {
         let mut items = outcome.stores.iter().filter_map(|store| match store {
             Store::Insert(item, _) | Store::State(item, _) => Some(Item::clone(item)),
-            Store::Head(_) | Store::Log(_) | Store::ReadAll { .. } | Store::Seen { .. } => None,
+            Store::Head(_) | Store::Move(_) | Store::Log(_) | Store::ReadAll { .. } | Store::Seen { .. } => {
+                None
+            }
         });
         let item = items.next().unwrap();
         assert!(items.next().is_none());
@@ -1646,7 +1657,7 @@ mod tests {
                 Some(("notification:deleted", 2, 1)),
             ),
         ] {
-            let (change, outcome) = super::mark(&head(), before.clone(), mark, NOW);
+            let (change, outcome) = super::mark(&head(), &before, mark, NOW);
             let Some((event, unread, unseen)) = expected else {
                 assert!(
                     outcome.stores.is_empty() && outcome.emissions.is_empty(),
@@ -1674,7 +1685,7 @@ mod tests {
             );
             // Done again, it changes nothing and is answered alike.
             let after = head_after(&head(), &outcome);
-            let (again, nothing) = super::mark(&after, item_after(&outcome), mark, LATER);
+            let (again, nothing) = super::mark(&after, &item_after(&outcome), mark, LATER);
             assert_eq!(again, change, "{what}");
             assert!(
                 nothing.stores.is_empty() && nothing.emissions.is_empty(),
@@ -1685,11 +1696,11 @@ mod tests {
 
     #[test]
     fn marks_keep_when_it_first_happened() {
-        let (_, outcome) = super::mark(&head(), archived(item(3)), Mark::Read, NOW);
+        let (_, outcome) = super::mark(&head(), &archived(item(3)), Mark::Read, NOW);
         let after = item_after(&outcome);
         assert_eq!(after.folder, Folder::Archived(EARLIER));
         assert_eq!((after.read_at, after.seen_at), (Some(NOW), Some(EARLIER)));
-        let (_, outcome) = super::mark(&head(), read(3), Mark::Archive, NOW);
+        let (_, outcome) = super::mark(&head(), &read(3), Mark::Archive, NOW);
         let after = item_after(&outcome);
         assert_eq!(after.folder, Folder::Archived(NOW));
         assert_eq!(after.read_at, Some(EARLIER));
@@ -1698,7 +1709,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_can_be_deleted_again() {
-        let (change, outcome) = super::mark(&head(), removed(3), Mark::Delete, NOW);
+        let (change, outcome) = super::mark(&head(), &removed(3), Mark::Delete, NOW);
         assert!(outcome.stores.is_empty() && outcome.emissions.is_empty());
         assert!(matches!(change, Change::Deleted(_)));
         assert_eq!(change.seq(), 10);

@@ -1,6 +1,6 @@
 //! What a caller over HTTP is told when a request is refused: `application/problem+json` (RFC 9457).
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::auth::AuthError;
 use crate::json_object::Mistake;
@@ -93,25 +93,49 @@ impl Code {
 }
 
 /// A problem body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// `/problems/` and the code with hyphens.
-    #[serde(rename = "type")]
-    kind: String,
-    title: &'static str,
-    status: u16,
-    /// The stable code.
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Code,
     detail: Option<String>,
     /// The path of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
     /// Names the request in the service's log.
-    #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            /// `/problems/` and the code with hyphens.
+            #[serde(rename = "type")]
+            kind: String,
+            title: &'static str,
+            status: u16,
+            code: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            detail: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            instance: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            request_id: Option<&'a str>,
+            #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+            errors: &'a [Fault],
+        }
+        let (status, code, title) = self.code.parts();
+        let body = Body {
+            kind: format!("/problems/{}", code.replace('_', "-")),
+            title,
+            status,
+            code,
+            detail: self.detail.as_deref(),
+            instance: self.instance.as_deref(),
+            request_id: self.request_id.as_deref(),
+            errors: &self.errors,
+        };
+        body.serialize(serializer)
+    }
 }
 
 /// One thing that is wrong, by its place.
@@ -125,13 +149,9 @@ enum Fault {
 impl Problem {
     /// The problem of `code` alone.
     #[must_use]
-    pub fn new(code: Code) -> Self {
-        let (status, name, title) = code.parts();
+    pub const fn new(code: Code) -> Self {
         Self {
-            kind: format!("/problems/{}", name.replace('_', "-")),
-            title,
-            status,
-            code: name,
+            code,
             detail: None,
             instance: None,
             request_id: None,
@@ -177,7 +197,7 @@ impl Problem {
     /// The HTTP status to answer with.
     #[must_use]
     pub const fn status(&self) -> u16 {
-        self.status
+        self.code.status()
     }
 }
 

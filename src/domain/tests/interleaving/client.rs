@@ -35,7 +35,7 @@ fn id_of(payload: &Value) -> NotificationId {
 /// `None` where the payload has no such member, too: a new item is neither read nor archived.
 fn moment(payload: &Value, key: &str) -> Option<Timestamp> {
     let text = payload[key].as_str()?;
-    Some(Timestamp::parse(text).unwrap())
+    Some(Timestamp::parse_iso(text).unwrap())
 }
 
 /// Whether a client is being told what it missed, and from where on.

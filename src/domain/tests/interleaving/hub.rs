@@ -547,7 +547,7 @@ impl World {
                 let Some(item) = item.filter(known) else {
                     return Ok(());
                 };
-                inbox::mark(head, item, mark, self.now)
+                inbox::mark(head, &item, mark, self.now)
             }
             Command::ReadAll { up_to } => {
                 let up_to = up_to.unwrap_or(head.seq).min(head.seq);

@@ -8,7 +8,7 @@ use dormouse_domain::delivery::{Delivery, DeliveryColumns, DeliveryStatus, Via};
 use dormouse_domain::id::{NotificationId, RecipientId};
 use dormouse_domain::inbox::{Affected, Debt, Head, Store};
 use dormouse_domain::item::{Folder, Item, Receipt};
-use dormouse_domain::notification::Notification;
+use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::time::Timestamp;
 
 use crate::client::{Known, List};
@@ -101,6 +101,7 @@ impl Storage {
                     self.head = head;
                 }
                 Store::Insert(item, debt) => self.insert(&item, debt),
+                Store::Move(item) => self.relocate(&item),
                 Store::State(item, debt) => self.write_state(&item, debt),
                 Store::Log(change) => {
                     self.number(change.seq());
@@ -147,23 +148,32 @@ impl Storage {
         self.keep_track(item, debt);
     }
 
-    fn write_state(&mut self, item: &Item, debt: Debt) {
+    fn relocate(&mut self, item: &Item) {
         let row = self.rows.get_mut(&item.recipient_id).unwrap();
+        assert_ne!(row.folder, item.folder, "an item moves to another folder");
         self.places.remove(&place(row.folder, row.seq));
         let taken = self
             .places
             .insert(place(item.folder, item.seq), item.recipient_id);
         assert_eq!(taken, None, "a place holds one item");
         row.folder = item.folder;
-        row.seq = item.seq;
-        row.read_at = item.read_at;
-        row.seen_at = item.seen_at;
-        row.delivery = item.delivery.columns();
         if !item.is_listed() {
             row.notification.content = item.notification.content.clone();
             row.expires_at = None;
             row.collapse_key = None;
         }
+    }
+
+    fn write_state(&mut self, item: &Item, debt: Debt) {
+        let row = self.rows.get_mut(&item.recipient_id).unwrap();
+        assert_eq!(
+            (row.folder, row.seq),
+            (item.folder, item.seq),
+            "an item that is written is where it was"
+        );
+        row.read_at = item.read_at;
+        row.seen_at = item.seen_at;
+        row.delivery = item.delivery.columns();
         self.keep_track(item, debt);
     }
 
@@ -266,7 +276,7 @@ impl Storage {
         let mut items: Vec<Item> = ids.iter().filter_map(|id| self.item(*id)).collect();
         items.dedup_by_key(|item| item.recipient_id);
         for item in &mut items {
-            item.notification.content = item.notification.content.emptied();
+            item.notification.content = Content::default();
         }
         items
     }
