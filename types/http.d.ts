@@ -1594,6 +1594,7 @@ export interface components {
         /**
          * @description What was marked.
          * @example {
+         *       "before_seq": 319,
          *       "marked_count": 6,
          *       "read_at": "2026-11-20T07:01:30.250Z",
          *       "unread": 0,
@@ -1601,6 +1602,8 @@ export interface components {
          *     }
          */
         ReadAllResult: {
+            /** @description Everything in the inbox up to this `seq` is read. */
+            before_seq: number;
             /** @description Items that were not read before. */
             marked_count: number;
             /**

@@ -78,9 +78,12 @@ export async function device(server, user, options) {
   return socket;
 }
 
-/** The ids of the notifications a client was sent, in the order they came. */
+/** The ids of the notifications a client was sent, in the order they came; of those in one batch the oldest first. */
 export function received(socket) {
-  return socket.events.filter(({ name }) => name === "notification:new").map(({ data }) => data.id);
+  return socket.events.flatMap(({ name, data }) => {
+    if (name === "notification:batch") return data.notifications.map(({ id }) => id).reverse();
+    return name === "notification:new" ? [data.id] : [];
+  });
 }
 
 /** The counts as a client knows them: those with the highest `seq` it was told. */

@@ -74,7 +74,7 @@ test("a lost nudge is healed by a connect", async () => {
   await consistent(server, "connect", ids);
 });
 
-test("more than a page of lost nudges comes in order", async () => {
+test("more than a page of lost nudges comes in order, a page as one batch", async () => {
   const count = 101;
   const socket = await tab("page");
   await server.failPoint("nudge-received", { times: count });
@@ -83,7 +83,28 @@ test("more than a page of lost nudges comes in order", async () => {
   for (let i = 0; i < count; i++) ids.push(await pushed(server, "page"));
   await tab("page");
   await checkReceived(socket, ids);
+  const batches = socket.events.filter(({ name }) => name === "notification:batch").map(({ data }) => data);
+  assert.deepEqual(batches.map(({ notifications }) => notifications.length), [count - 1]);
+  assert.deepEqual(batches.map(({ unread_count, seq }) => [unread_count, seq]), [[count - 1, count - 1]]);
 });
+
+for (const [count, events] of [[20, "one by one"], [21, "as one batch"]]) {
+  test(`${count} lost nudges come ${events}`, async () => {
+    const user = `threshold-${count}`;
+    const socket = await tab(user);
+    const ids = [];
+    for (let i = 1; i < count; i++) ids.push(await pushUnheard(server, user));
+    ids.push(await pushUnheard(server, user));
+    await server.evict(user);
+    const other = await tab(user);
+    for (const each of [socket, other]) {
+      await checkReceived(each, ids);
+      const names = each.events.map(({ name }) => name).filter((name) => name.startsWith("notification"));
+      assert.deepEqual(names, count === 20 ? Array(20).fill("notification:new") : ["notification:batch"]);
+      assert.equal(each.events.at(-1).name, "unread:count");
+    }
+  });
+}
 
 test("pushes, lost nudges and connects at the same time lose nothing and double nothing", async () => {
   const witness = await tab("busy");

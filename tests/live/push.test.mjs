@@ -149,14 +149,16 @@ for (const [what, [content, html]] of Object.entries(unsafe)) {
   });
 }
 
-test("what was pushed while the user was offline is listed and counted at the next connect", async () => {
+test("what was pushed while the user was offline is sent, listed and counted at the next connect", async () => {
   const ids = [await pushed(server, "sleeper"), await pushed(server, "sleeper"), await pushed(server, "sleeper")];
   const tab = await connected(server.connect("sleeper"));
   const greeting = await nextEvent(tab, "authenticated");
   assert.deepEqual([greeting.unread, greeting.seq], [3, 3]);
+  assert.deepEqual(await nextEvent(tab, "unread:count"), { count: 3, unseen: 3, seq: 3 });
+  assert.deepEqual(received(tab), ids);
   await consistent(server, "sleeper", ids);
   ids.push(await pushed(server, "sleeper"));
-  assert.equal((await nextEvent(tab, "notification:new")).seq, 4);
+  assert.equal((await nextEvent(tab, "notification:new", ({ id }) => id === ids[3])).seq, 4);
   assert.deepEqual(await nextEvent(tab, "unread:count"), { count: 4, unseen: 4, seq: 4 });
   await consistent(server, "sleeper", ids);
 });

@@ -44,6 +44,13 @@ async function manyPushes(user, count, width = 10) {
   }
 }
 
+/** Pushes that somebody has fetched: no client that connects is sent them for being new. */
+async function fetchedPushes(user, count) {
+  await manyPushes(user, count);
+  const { status } = await server.api("GET", "/v1/me/notifications?limit=100", { token: server.token(user) });
+  assert.equal(status, 200);
+}
+
 /** The `seq` of every notification the client was sent, in order. */
 const seqs = (socket) => socket.events.filter(({ name }) => name === "notification:new").map(({ data }) => data.seq);
 const upTo = (count) => Array.from({ length: count }, (_, i) => i + 1);
@@ -192,7 +199,7 @@ test("a quiet session is recovered, as often as it breaks, and hears of no notif
 
 test("a client that has no offset at all is recovered from where its session began", async () => {
   const user = newUser();
-  await pushes(user, 2);
+  await fetchedPushes(user, 2);
   const socket = await client(user);
   const { id } = socket;
   await pushes(user, 2);
@@ -208,7 +215,7 @@ test("a client that has no offset at all is recovered from where its session beg
 for (const poison of ["somebody's words", "", "7", "\u001f", "\u001f1x", "\u001f-1", "\u001f99999999999999999999"]) {
   test(`a client whose offset is ${JSON.stringify(poison)} is recovered from where its session began`, async () => {
     const user = newUser();
-    await pushes(user, 1);
+    await fetchedPushes(user, 1);
     const socket = await client(user);
     const { id } = socket;
     await pushes(user, 1);
@@ -234,6 +241,20 @@ test("an offset ahead of the inbox is not believed: the client is sent the newes
   assert.deepEqual(batch.notifications.map(({ seq }) => seq), [2, 1]);
 });
 
+test("a session that began with what had waited for it is recovered from before that", async () => {
+  const user = newUser();
+  await fetchedPushes(user, 1);
+  await pushes(user, 2);
+  const socket = await client(user);
+  const { id } = socket;
+  await until(() => seqs(socket).length === 2, { what: "what had waited" });
+  await interrupted(socket, () => {
+    socket._lastOffset = undefined;
+  });
+  assertRecovered(socket, id);
+  assert.deepEqual(seqs(socket), [2, 3, 2, 3]);
+});
+
 test("a gap of 100 notifications is recovered one by one", async () => {
   const user = newUser();
   const socket = await client(user);
@@ -256,12 +277,33 @@ test("a gap of 101 notifications is a new session with one batch of the newest 1
   const batch = await nextEvent(socket, "notification:batch");
   assert.deepEqual(batch.notifications.map(({ seq }) => seq), upTo(101).slice(1).reverse());
   assert.deepEqual([batch.has_more, batch.unread_count, batch.seq], [true, 101, 101]);
-  // From here on it is recovered as ever.
+  // From here on it is recovered as ever; what the batch had no room for is sent now.
   const next = socket.id;
   await interrupted(socket, () => pushes(user, 1));
   assertRecovered(socket, next);
-  assert.deepEqual(seqs(socket), [102]);
+  assert.deepEqual(seqs(socket), [1, 102]);
+  await interrupted(socket);
+  assert.deepEqual(seqs(socket), [1, 102]);
 });
+
+for (const [count, change] of [[50, "100"], [51, "more than 100"]]) {
+  test(`${count} notifications and ${count} reads of them are a gap of ${change} changes`, async () => {
+    const user = newUser();
+    const socket = await client(user);
+    await interrupted(socket, async () => {
+      await manyPushes(user, count);
+      const token = server.token(user);
+      const { body } = await server.api("GET", "/v1/me/notifications?limit=100", { token });
+      for (const { id } of body.items) await server.api("POST", `/v1/me/notifications/${id}/read`, { token });
+    });
+    const recovered = count === 50;
+    assert.equal(socket.recovered, recovered);
+    const kinds = recovered ? [["notification:new", count], ["notification:read", count]] : [["notification:batch", 1]];
+    for (const [name, times] of kinds) assert.equal(named(socket, name).length, times, name);
+    if (!recovered) assert.ok((await nextEvent(socket, "notification:batch")).notifications.every(({ read_at }) => read_at));
+    assert.deepEqual(named(socket, "unread:count").at(-1).data, { count: 0, unseen: 0, seq: 2 * count });
+  });
+}
 
 // ---- the old connection ----
 
@@ -433,7 +475,8 @@ test("`recovery=off` in CONNECT does the same", async () => {
 
 test("a client that says `since` is sent what came after it, one by one up to 100", async () => {
   const user = newUser();
-  await manyPushes(user, 103);
+  await fetchedPushes(user, 3);
+  await manyPushes(user, 100);
   const socket = await client(user, { ...WITHOUT_RECOVERY, auth: { since: 3 } });
   await back(socket, 1);
   assert.deepEqual(seqs(socket), upTo(103).slice(3));
@@ -454,11 +497,22 @@ test("a client that says `since` and missed more than 100 is sent the newest 100
 
 test("a client that is up to date is sent no notification for its `since`", async () => {
   const user = newUser();
-  await pushes(user, 2);
+  await fetchedPushes(user, 2);
   const socket = await client(user, { auth: { since: 2 } });
   await back(socket, 1);
   assert.deepEqual(seqs(socket), []);
   assert.deepEqual(named(socket, "notification:batch"), []);
+});
+
+test("what nobody was sent yet is sent to a client that says `since` as well", async () => {
+  const user = newUser();
+  await pushes(user, 2);
+  const socket = await client(user, { ...WITHOUT_RECOVERY, auth: { since: 1 } });
+  await back(socket, 1);
+  assert.deepEqual(seqs(socket), [1, 2]);
+  const again = await client(user, { ...WITHOUT_RECOVERY, auth: { since: 2 } });
+  await back(again, 1);
+  assert.deepEqual(seqs(again), []);
 });
 
 test("a client with recovery counts its pid before its `since`", async () => {
@@ -482,15 +536,22 @@ test("every event the server sends ends with an offset", async () => {
   const short = expiring.token(user, { ttl: -19 });
   const socket = await connected(expiring.connect(user, { namespace: "/", token: short, auth: { since: 0 } }));
   await nextEvent(socket, "notification:batch");
-  await expiring.push(user);
+  const { body } = await expiring.push(user);
   socket.emit("ping");
   socket.emit("no such event");
+  const { recipient_id } = body.results[0];
+  for (const name of ["mark:read", "mark:unread", "notification:archive", "notification:unarchive", "notification:delete"]) {
+    socket.emit(name, { recipient_id });
+  }
+  socket.emit("mark:seen", { up_to_seq: 3 });
+  socket.emit("mark:all:read");
   await nextEvent(socket, "auth_error");
   const names = new Set(socket.events.map(({ name }) => name));
-  assert.deepEqual(
-    [...names].sort(),
-    ["auth_error", "authenticated", "error", "notification:batch", "notification:new", "pong", "unread:count"],
-  );
+  assert.deepEqual([...names].sort(), [
+    "auth_error", "authenticated", "error", "notification:archived", "notification:batch", "notification:deleted",
+    "notification:new", "notification:read", "notification:unarchived", "notification:unread", "notifications:read_all",
+    "notifications:seen", "pong", "unread:count",
+  ]);
   for (const { name, args } of socket.events) {
     assert.equal(args.length, 2, name);
     assert.equal(typeof args[0], "object", name);

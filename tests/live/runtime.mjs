@@ -32,19 +32,10 @@ const commands = {
     return results.map(({ results, meta }) => ({ results, meta }));
   },
 
-  async evict({ className, name }) {
-    await miniflare.unsafeEvictDurableObject(worker, className, { name, webSockets: "hibernate" });
-  },
+  evict: ({ className, name }) => evict(className, { name }),
 
   async evictAll({ className }) {
-    for (const id of await miniflare.listDurableObjectIds(className)) {
-      try {
-        await miniflare.unsafeEvictDurableObject(worker, className, { id, webSockets: "hibernate" });
-      } catch (error) {
-        // The list is of objects that store something; some of them are out of memory already.
-        if (!error.message.includes("not currently running")) throw error;
-      }
-    }
+    for (const id of await miniflare.listDurableObjectIds(className)) await evict(className, { id });
   },
 
   async objects({ className }) {
@@ -55,6 +46,15 @@ const commands = {
     await miniflare?.dispose();
   },
 };
+
+/** An object that is out of memory already is left there. */
+async function evict(className, object) {
+  try {
+    await miniflare.unsafeEvictDurableObject(worker, className, { ...object, webSockets: "hibernate" });
+  } catch (error) {
+    if (!error.message.includes("not currently running")) throw error;
+  }
+}
 
 /** The two files of a bundle. They are given as bytes: they may be rebuilt while the server runs. */
 function modules(folder) {

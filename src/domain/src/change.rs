@@ -53,9 +53,11 @@ pub struct ItemDeleted {
     seq: u64,
 }
 
-/// Everything up to a number was read.
+/// Everything in the inbox up to a number was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadAll {
+    /// Up to and including this item.
+    pub before_seq: u64,
     /// How many items were unread.
     pub marked_count: u64,
     /// When.

@@ -387,6 +387,7 @@ pub fn read_all(head: &Head, up_to: u64, affected: Affected, now: Timestamp) -> 
         edit.outcome.stores.push(Store::ReadAll { up_to, at: now });
     }
     let change = Change::ReadAll(ReadAll {
+        before_seq: up_to,
         marked_count: affected.unread,
         read_at: now,
         unread: edit.head.unread,

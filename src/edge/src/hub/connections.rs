@@ -578,7 +578,7 @@ impl Hub {
                 }
                 CatchUp::Replay(from) => {
                     waiting.retain(|item| item.seq <= from.0);
-                    waiting.truncate(threshold);
+                    waiting.truncate(MAX_BATCH);
                     waiting.reverse();
                     waiting.extend(self.storage.items_after(from.0, MAX_REPLAYED)?);
                     let changes = self.storage.changes_after(from.0)?;
@@ -589,6 +589,8 @@ impl Hub {
                         .storage
                         .page(Filter::All, None, MAX_BATCH.saturating_add(1))?;
                     items.retain(|item| item.seq > from.0);
+                    waiting.retain(|item| item.seq <= from.0);
+                    items.extend(waiting);
                     inbox::batch(&head, items, HasMore::No, around)
                 }
             })

@@ -118,6 +118,9 @@ impl Hub {
             for entry in entries {
                 // While the record was read, a nudge may have brought some of these.
                 if self.head(user)?.place(entry.n) != Place::Applied {
+                    if matches!(entry.kind, EntryKind::Erase(_)) {
+                        emissions.clear();
+                    }
                     emissions.extend(self.apply(user, entry).await?);
                     self.finish_erasure().await?;
                 }
@@ -169,10 +172,22 @@ impl Hub {
             Ok(inbox::apply(&self.head(user)?, entry, known, around))
         })?;
         self.store(stores)?;
-        reach(FailPoint::EntryStored).await?;
         if erased {
+            // However long the record takes, nobody is shown anything from before.
             self.disconnect()?;
+            let Head {
+                user,
+                cursor,
+                erasure,
+                ..
+            } = self.head(user)?;
+            self.storage.wipe(Head {
+                cursor,
+                erasure,
+                ..Head::new(user)
+            })?;
         }
+        reach(FailPoint::EntryStored).await?;
         Ok(emissions)
     }
 
@@ -301,8 +316,10 @@ impl Hub {
         Ok((items, before))
     }
 
-    pub(super) fn counts(&self, user: &UserId, if_none_match: Option<&str>) -> Result<Response> {
-        self.expire()?;
+    pub(super) fn counts(self: &Rc<Self>, user: &UserId, if_none_match: Option<&str>) -> Result<Response> {
+        if self.expire()? {
+            self.finish();
+        }
         let head = self.head(user)?;
         if let Some(response) = not_modified(&head, if_none_match)? {
             return Ok(response);
@@ -329,7 +346,7 @@ impl Hub {
     // ---- what operators do ----
 
     /// A page of all there is about the user.
-    pub(super) fn export(&self, user: &UserId, above: Option<u64>) -> Result<Response> {
+    pub(super) fn export(self: &Rc<Self>, user: &UserId, above: Option<u64>) -> Result<Response> {
         #[derive(Serialize)]
         struct Export<'a> {
             user_id: &'a UserId,
@@ -342,7 +359,9 @@ impl Hub {
             items: Vec<ExportedItem<'a>>,
             next_cursor: Option<String>,
         }
-        self.expire()?;
+        if self.expire()? {
+            self.finish();
+        }
         let head = self.head(user)?;
         let sessions = self.sessions()?;
         let mut rows = self.storage.everything(above, EXPORT_PAGE.saturating_add(1))?;
@@ -386,19 +405,22 @@ impl Hub {
         }
         // What was due is settled or due later: the next arming looks it up.
         self.memory.borrow_mut().due = Due::Unknown;
-        self.expire()
+        self.expire().map(|_| ())
     }
 
-    /// Takes away what has expired, so that nobody is shown it.
-    pub(super) fn expire(&self) -> Result<()> {
+    /// Takes away what has expired, so that nobody is shown it. Gives whether the inbox may have changed: then
+    /// the record may be owed something.
+    pub(super) fn expire(&self) -> Result<bool> {
+        let mut changed = false;
         loop {
             let now = clock::now();
             let Some(head) = self.storage.head()? else {
-                return Ok(());
+                return Ok(changed);
             };
             if head.expires_at.is_none_or(|at| at > now) {
-                return Ok(());
+                return Ok(changed);
             }
+            changed = true;
             let expired = self.storage.expired(now, TIMER_PAGE)?;
             let full = u64::try_from(expired.len()).unwrap_or(TIMER_PAGE) >= TIMER_PAGE;
             let next = if full {
@@ -533,8 +555,8 @@ impl Hub {
         }
     }
 
-    /// Removes what is to be erased: from the record, then everything here. While that fails, nothing that
-    /// came later is let in. Left unfinished, it begins again where it was.
+    /// Removes from the record what is to be erased; it is gone from here already. While that fails, nothing
+    /// that came later is let in. Left unfinished, it begins again where it was.
     async fn finish_erasure(&self) -> Result<()> {
         let Some(head) = self.storage.head()? else {
             return Ok(());
@@ -543,11 +565,16 @@ impl Hub {
             return Ok(());
         };
         record::erase(&self.env, &head.user, head.cursor).await?;
-        self.storage.wipe(Head {
-            cursor: head.cursor,
-            erasure: Some(Erasure::Done(at)),
-            ..Head::new(head.user)
-        })
+        match self.storage.head()? {
+            Some(head) if head.erasure == Some(Erasure::Running(at)) => {
+                self.storage.apply(vec![Store::Head(Head {
+                    erasure: Some(Erasure::Done(at)),
+                    ..head
+                })])
+            }
+            // Another event was faster, and what came after the erasure may be in by now.
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
