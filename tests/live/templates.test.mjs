@@ -671,7 +671,7 @@ test("templates:write is enough to define, and no leave to push", async () => {
 });
 
 for (const [path, methods] of [
-  [template("good"), "GET, PUT, DELETE"], [`${template("good")}/render`, "POST"], ["/v1/types/good", "PUT"],
+  [template("good"), "PUT, GET, DELETE"], [`${template("good")}/render`, "POST"], ["/v1/types/good", "PUT"],
 ]) {
   test(`another method on ${path} is refused, and those that are taken are named`, async () => {
     const { status, headers, body } = await call("PATCH", path, {});

@@ -212,13 +212,15 @@ mod tests {
             ),
             (
                 Change::ReadAll(ReadAll {
+                    before_seq: 7,
                     marked_count: 3,
                     read_at: AT,
                     unread: 2,
                     seq: 9,
                 }),
                 "read_all",
-                r#""marked_count":3,"read_at":"2026-11-20T07:00:00.000Z","unread":2,"seq":9"#.to_owned(),
+                r#""before_seq":7,"marked_count":3,"read_at":"2026-11-20T07:00:00.000Z","unread":2,"seq":9"#
+                    .to_owned(),
             ),
             (
                 Change::Seen(Seen {
@@ -261,7 +263,7 @@ mod tests {
             r#"{"kind":"seen"}"#,
             r#"{"kind":"new","up_to_seq":7,"unseen":1,"seq":9}"#,
             r#"{"up_to_seq":7,"unseen":1,"seq":9}"#,
-            r#"{"kind":"read_all","marked_count":3,"read_at":"yesterday","unread":2,"seq":9}"#,
+            r#"{"kind":"read_all","before_seq":7,"marked_count":3,"read_at":"yesterday","unread":2,"seq":9}"#,
         ] {
             assert!(serde_json::from_str::<Change>(stored).is_err(), "{stored}");
         }

@@ -798,13 +798,14 @@ mod tests {
             ),
             (
                 ServerEvent::Changed(Change::ReadAll(ReadAll {
+                    before_seq: 7,
                     marked_count: 3,
                     read_at: AT,
                     unread: 2,
                     seq: 9,
                 })),
                 "notifications:read_all",
-                format!(r#"{{"marked_count":3,"read_at":{at},"unread":2,"seq":9}}"#),
+                format!(r#"{{"before_seq":7,"marked_count":3,"read_at":{at},"unread":2,"seq":9}}"#),
             ),
             (
                 ServerEvent::Changed(Change::Seen(Seen {
@@ -850,7 +851,7 @@ mod tests {
 
     /// The keys of our own that have several words, as camelCase has them. What a pusher put into `data`
     /// is not among them.
-    const CAMEL: [(&str, &str); 18] = [
+    const CAMEL: [(&str, &str); 19] = [
         ("user_id", "userId"),
         ("connected_at", "connectedAt"),
         ("recipient_id", "recipientId"),
@@ -867,6 +868,7 @@ mod tests {
         ("delivery_status", "deliveryStatus"),
         ("unread_count", "unreadCount"),
         ("has_more", "hasMore"),
+        ("before_seq", "beforeSeq"),
         ("marked_count", "markedCount"),
         ("up_to_seq", "upToSeq"),
     ];

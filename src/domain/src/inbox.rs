@@ -1738,6 +1738,7 @@ mod tests {
             assert_eq!(stored(&outcome), stores, "{unread}");
             assert_eq!(told(&outcome.emissions), emissions, "{unread}");
             let expected = Change::ReadAll(ReadAll {
+                before_seq: 9,
                 marked_count: unread,
                 read_at: NOW,
                 unread: 2 - unread,
