@@ -31,6 +31,7 @@ pub fn configure(config: &mut Config) {
 pub fn stranger(now: Timestamp, nonce: &str) -> Option<Identity> {
     Some(Identity {
         user: UserId::parse(nonce).ok()?,
+        issued_at: None,
         expires_at: now.after_ms(24 * 60 * 60 * 1_000),
         departments: Vec::new(),
         role: Role::User,
