@@ -1,5 +1,6 @@
 // What several live tests check or bring about: an inbox that agrees with itself everywhere, devices, lost nudges.
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { connected, nextEvent, until } from "./client.mjs";
 
 // Small, so that a walk takes several pages.
@@ -110,6 +111,41 @@ export async function pushUnheard(server, user, options) {
   assert.equal(status, 201, JSON.stringify(body));
   assert.deepEqual(body.results, [{ to: `user:${user}`, status: "accepted", seq: null }]);
   return body.id;
+}
+
+/**
+ * Puts pushes to a user into the record, of which the user's hub has not heard: what it hears of next brings them. `contents`
+ * are what a push says, as the record holds it, or what it says besides the ordinary. Gives their ids, oldest first.
+ */
+export async function recordUnheard(server, user, contents) {
+  const room = `user:${user}`;
+  const [{ last }] = await server.db.all("SELECT COALESCE(MAX(n), 0) AS last FROM audience WHERE room = ?1", room);
+  const created_at = Date.now();
+  const rows = contents.map((content, i) => ({
+    id: notificationId(created_at, i),
+    user,
+    room,
+    created_at,
+    n: last + 1 + i,
+    content: JSON.stringify({ title: "Hello", content: "", priority: "normal", ...content }),
+  }));
+  const insert = (table, columns, values) => ({
+    sql: `INSERT INTO ${table} (${columns}) SELECT ${values.replaceAll("$", "value ->> ")} FROM json_each(?1)`,
+    params: [JSON.stringify(rows)],
+  });
+  await server.db.batch([
+    insert("audience", "room, n, kind, ref", "$'room', $'n', 'push', $'id'"),
+    insert("deliveries", "notification_id, user_id, status, attempts", "$'id', $'user', 'pending', 0"),
+    insert("notifications", "id, created_at, content, audience",
+      "$'id', $'created_at', $'content', json_array(json_array($'room', $'n'))"),
+  ]);
+  return rows.map(({ id }) => id);
+}
+
+/** A UUIDv7 of that moment, in the order of `i`. */
+function notificationId(ms, i) {
+  const [time, order] = [ms.toString(16).padStart(12, "0"), i.toString(16).padStart(6, "0")];
+  return [time.slice(0, 8), time.slice(8), `7${order.slice(0, 3)}`, `8${order.slice(3)}`, randomBytes(6).toString("hex")].join("-");
 }
 
 /** Counts the server's heartbeats at a stock client, from now on. */

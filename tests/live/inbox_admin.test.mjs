@@ -1,0 +1,466 @@
+// What pushers and operators do to inboxes (DESIGN 7, 9): take a notification back, end a user's connections, hand out all there
+// is about a user, and erase it.
+import assert from "node:assert/strict";
+import { afterEach, before, test } from "node:test";
+import { inbox, presence, pushed, pushUnheard, received, recorded, recordUnheard } from "./checks.mjs";
+import { connected, nextEvent, refused, startServer, until } from "./harness.mjs";
+import { openRaw } from "./raw.mjs";
+
+const UNKNOWN = "01a1f916-0000-7000-8000-000000000000";
+const RECONNECTING = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 100 };
+
+let server;
+before(async () => {
+  server = await startServer({ vars: { PING_INTERVAL_MS: "1800000", CONNECT_TIMEOUT_MS: "300000" } });
+});
+afterEach(() => server.clearFailPoints());
+
+let users = 0;
+const newUser = () => `u${++users}`;
+
+const service = (method, path, options) => server.api(method, path, { key: server.serviceKey, ...options });
+const me = (user, method, path, options) => server.api(method, `/v1/me/notifications${path}`, { token: server.token(user), ...options });
+const retract = (id) => service("DELETE", `/v1/notifications/${id}`);
+const counts = async (user) => (await me(user, "GET", "/unread-count")).body;
+const log = (user) => server.db.all("SELECT n, kind, ref FROM audience WHERE room = ?1 ORDER BY n", `user:${user}`);
+const kinds = async (user) => (await log(user)).map(({ kind }) => kind);
+
+async function tab(user, options) {
+  const socket = await connected(server.connect(user, options));
+  await nextEvent(socket, "authenticated");
+  return socket;
+}
+
+/** Everything that was sent to this client by now has come. */
+const settled = (socket) => socket.timeout(10_000).emitWithAck("ping");
+const events = (socket, name) => socket.events.filter((event) => event.name === name).map(({ data }) => data);
+const paid = (user) => until(async () => (await server.hubInfo(user)).owed === 0, { what: "the hub owes nothing" });
+
+function delivery(user, id) {
+  const sql = "SELECT status, via, read_at, deleted_at FROM deliveries WHERE user_id = ?1 AND notification_id = ?2";
+  return server.db.all(sql, user, id).then(([row]) => row);
+}
+
+// ---- taking a notification back ----
+
+test("what is taken back goes from every device and every list at once, for all it was sent to", async () => {
+  const [user, other] = [newUser(), newUser()];
+  const tabs = [await tab(user), await tab(user, { namespace: "/" }), await tab(user, { query: { ack: "on" } })];
+  const kept = await pushed(server, user);
+  const { body } = await server.push({ to: [`user:${user}`, `user:${other}`], title: "Wrong" });
+  const { recipient_id } = body.results[0];
+  for (const socket of tabs) await nextEvent(socket, "unread:count", ({ seq }) => seq === 2);
+
+  const answer = await retract(body.id);
+  assert.deepEqual([answer.status, answer.body], [204, ""]);
+  const expected = { id: body.id, recipient_id, notification_id: body.id, reason: "retracted", unread: 1, seq: 3 };
+  for (const socket of tabs) {
+    assert.deepEqual(await nextEvent(socket, "notification:deleted"), expected);
+    assert.deepEqual(await nextEvent(socket, "unread:count", ({ seq }) => seq === 3), { count: 1, unseen: 1, seq: 3 });
+  }
+  assert.deepEqual((await inbox(server, user)).items.map(({ id }) => id), [kept]);
+  assert.deepEqual((await inbox(server, other)).items, []);
+  assert.deepEqual(await counts(other), { unread: 0, unseen: 0, seq: 2 });
+  await Promise.all([paid(user), paid(other)]);
+  // It had reached the one and not the other.
+  const [reached, unreached] = [await delivery(user, body.id), await delivery(other, body.id)];
+  assert.deepEqual([reached.status, reached.via, unreached.status, unreached.via], ["delivered", "sent", "canceled", null]);
+  assert.ok(reached.deleted_at > 0 && unreached.deleted_at > 0);
+  const [{ retracted_at }] = await server.db.all("SELECT retracted_at FROM notifications WHERE id = ?1", body.id);
+  assert.ok(retracted_at > 0);
+
+  assert.equal((await retract(body.id)).status, 204, "again");
+  for (const socket of tabs) {
+    await settled(socket);
+    assert.equal(events(socket, "notification:deleted").length, 1);
+  }
+  assert.deepEqual([await kinds(user), await kinds(other)], [["push", "push", "retract"], ["push", "retract"]]);
+});
+
+test("what is taken back from somebody who is away is never shown, and never comes again", async () => {
+  const user = newUser();
+  const idempotencyKey = user;
+  const { body } = await server.push(user, { idempotencyKey });
+  const kept = await pushed(server, user);
+  await retract(body.id);
+  assert.deepEqual(await counts(user), { unread: 1, unseen: 1, seq: 3 });
+  await server.evict(user);
+  const socket = await tab(user);
+  await settled(socket);
+  assert.deepEqual(received(socket), [kept]);
+  assert.deepEqual(events(socket, "notification:deleted"), [], "it has never heard of it");
+  const repeated = await server.push(user, { idempotencyKey });
+  assert.equal(repeated.headers["idempotent-replayed"], "true");
+  await settled(socket);
+  assert.deepEqual(received(socket), [kept]);
+  assert.deepEqual((await inbox(server, user)).items.map(({ id }) => id), [kept]);
+});
+
+test("a client that recovers learns what was taken back meanwhile", async () => {
+  const user = newUser();
+  const first = await openRaw(server, user);
+  const { pid, sid } = await first.join();
+  const id = await pushed(server, user);
+  await first.nextEvent("notification:new");
+  await first.close();
+  await retract(id);
+  const second = await openRaw(server, user);
+  assert.deepEqual(await second.join("/notifications", { pid, offset: "\u001f1" }), { pid, sid });
+  const { reason, seq, unread } = await second.nextEvent("notification:deleted");
+  assert.deepEqual({ reason, seq, unread }, { reason: "retracted", seq: 2, unread: 0 });
+  await second.close();
+});
+
+test("what is taken back before the hub has heard of it never arrives", async () => {
+  const user = newUser();
+  const socket = await tab(user);
+  const id = await pushUnheard(server, user);
+  assert.equal((await retract(id)).status, 204);
+  await until(async () => (await server.hubInfo(user)).cursor === 2);
+  const later = await pushed(server, user);
+  await settled(socket);
+  assert.deepEqual(received(socket), [later]);
+  assert.deepEqual(events(socket, "notification:deleted"), []);
+  assert.deepEqual(await counts(user), { unread: 1, unseen: 1, seq: 1 });
+});
+
+test("what the user has deleted stays deleted when it is taken back", async () => {
+  const user = newUser();
+  const socket = await tab(user);
+  const id = await pushed(server, user);
+  assert.equal((await me(user, "DELETE", `/${id}`)).status, 204);
+  assert.equal((await retract(id)).status, 204);
+  await until(async () => (await server.hubInfo(user)).cursor === 2);
+  await settled(socket);
+  assert.deepEqual(events(socket, "notification:deleted").map(({ reason }) => reason), ["deleted"]);
+  assert.deepEqual(await counts(user), { unread: 0, unseen: 0, seq: 2 });
+});
+
+test("what is archived, or acknowledgements are awaited for, is taken back as well", async () => {
+  const user = newUser();
+  const socket = await tab(user, { query: { ack: "on" } });
+  const [archived, awaited] = [await pushed(server, user), await pushed(server, user)];
+  await me(user, "POST", `/${archived}/archive`);
+  for (const id of [archived, awaited]) await retract(id);
+  await nextEvent(socket, "unread:count", ({ seq }) => seq === 5);
+  await paid(user);
+  assert.deepEqual([(await delivery(user, archived)).status, (await delivery(user, awaited)).status], ["delivered", "canceled"]);
+  assert.deepEqual((await me(user, "GET", "?filter=archived")).body.items, []);
+});
+
+for (const unknown of [UNKNOWN, "1", "no-such-id"]) {
+  test(`there is no taking back of ${unknown}`, async () => {
+    const { status, body } = await retract(unknown);
+    assert.deepEqual([status, body.code], [404, "not_found"]);
+  });
+}
+
+// ---- ending connections ----
+
+test("a user who is disconnected is told so, and no stock client comes back by itself", async () => {
+  const user = newUser();
+  const inConnect = { token: null, auth: { token: server.token(user) } };
+  const sockets = [
+    await tab(user, RECONNECTING),
+    await tab(user, { ...RECONNECTING, transports: ["polling"] }),
+    await tab(user, { ...RECONNECTING, transports: ["polling", "websocket"] }),
+    await tab(user, { ...RECONNECTING, ...inConnect }),
+    await tab(user, { ...RECONNECTING, ...inConnect, transports: ["polling"] }),
+  ];
+  const chat = await connected(server.connectOver(sockets[0], "/"));
+  const { status, body } = await service("POST", `/v1/users/${user}/disconnect`, { body: { reason: "signed out" } });
+  assert.deepEqual([status, body], [200, { disconnected: sockets.length }]);
+  for (const socket of [...sockets, chat]) {
+    await until(() => socket.lifecycle.at(-1).name === "disconnect", { what: "disconnect" });
+    assert.equal(socket.lifecycle.at(-1).data, "io server disconnect");
+    assert.equal(socket.active, false, "it does not come back by itself");
+  }
+  await until(async () => (await presence(server, user)).online === false);
+  const { sockets: open, polling } = await server.hubInfo(user);
+  assert.deepEqual({ open, polling }, { open: 0, polling: 0 });
+  // Whoever asks is let in again.
+  await connected(sockets[0].connect());
+});
+
+test("there is nobody to disconnect when nobody is there", async () => {
+  const [user, other] = [newUser(), newUser()];
+  const socket = await tab(other);
+  const { status, body } = await service("POST", `/v1/users/${user}/disconnect`);
+  assert.deepEqual([status, body], [200, { disconnected: 0 }]);
+  assert.ok(socket.connected);
+});
+
+for (const [what, status, code, pointers, body] of [
+  ["an unknown field", 400, "unknown_field", ["/why"], { why: "x" }],
+  ["a reason that is no text", 422, "invalid_request", ["/reason"], { reason: 1 }],
+  ["a list", 400, "malformed_json", undefined, []],
+]) {
+  test(`disconnecting with ${what} is refused and disconnects nobody`, async () => {
+    const user = newUser();
+    const socket = await tab(user);
+    const answer = await service("POST", `/v1/users/${user}/disconnect`, { body });
+    assert.deepEqual([answer.status, answer.body.code], [status, code]);
+    assert.deepEqual(answer.body.errors?.map(({ pointer }) => pointer), pointers);
+    await settled(socket);
+  });
+}
+
+// ---- all there is ----
+
+async function exported(user, first = "") {
+  const pages = [];
+  for (let cursor = first; cursor !== null; ) {
+    const query = cursor === "" ? "" : `?cursor=${encodeURIComponent(cursor)}`;
+    const { status, body } = await service("GET", `/v1/users/${user}/export${query}`);
+    assert.equal(status, 200, JSON.stringify(body));
+    pages.push(body);
+    cursor = body.next_cursor;
+  }
+  return pages;
+}
+
+test("an export shows every item with its state, whatever became of it, in pages", async () => {
+  const user = newUser();
+  await server.api("PUT", "/v1/me/preferences", { token: server.token(user), body: { muted: ["ads"] } });
+  const ids = await recordUnheard(server, user, Array.from({ length: 510 }, () => ({})));
+  const [, muted, over] = await recordUnheard(server, user, [{}, { category: "ads" }, { expires_at: Date.now() + 1000 }]);
+  await pushed(server, user);
+  await me(user, "POST", `/${ids[0]}/read`);
+  await me(user, "POST", `/${ids[1]}/archive`);
+  await me(user, "DELETE", `/${ids[2]}`);
+  await retract(ids[3]);
+  await until(async () => (await counts(user)).unread === 510 - 4 + 2, { what: "one has expired" });
+
+  const pages = await exported(user);
+  assert.ok(pages.length > 1, "more than one page");
+  for (const page of pages) {
+    assert.equal(page.user_id, user);
+    assert.deepEqual(page.preferences, { muted: ["ads"] });
+    assert.deepEqual([page.presence.user_id, page.presence.online], [user, false]);
+  }
+  const items = pages.flatMap((page) => page.items);
+  assert.equal(new Set(items.map(({ id }) => id)).size, 514);
+  assert.equal(items.length, 514);
+  const state = (id) => {
+    const { notification, read_at, seen_at, archived_at, deleted_at, removal, delivery_status } = items.find((i) => i.id === id);
+    return [notification?.title ?? null, ...[read_at, seen_at, archived_at, deleted_at].map(Boolean), removal, delivery_status];
+  };
+  assert.deepEqual(state(ids[0]), ["Hello", true, true, false, false, null, "delivered"]);
+  assert.deepEqual(state(ids[1]), ["Hello", false, true, true, false, null, "delivered"]);
+  assert.deepEqual(state(ids[2]), [null, false, false, false, true, "deleted", "delivered"]);
+  assert.deepEqual(state(ids[3]), [null, false, false, false, true, "retracted", "canceled"]);
+  assert.deepEqual(state(ids[4]), ["Hello", false, false, false, false, null, "pending"]);
+  assert.deepEqual(state(over), [null, false, false, false, true, "expired", "expired"]);
+  assert.deepEqual(state(muted), [null, false, false, false, false, null, "suppressed"]);
+  // Looking at it changes nothing.
+  assert.deepEqual((await exported(user)).flatMap((page) => page.items), items);
+});
+
+test("an export of somebody nothing is known of is empty, and stores nothing", async () => {
+  const user = newUser();
+  await server.resetLedger();
+  const [{ items, preferences, next_cursor, unread, seq }] = await exported(user);
+  assert.deepEqual({ items, preferences, next_cursor, unread, seq }, {
+    items: [], preferences: { muted: [] }, next_cursor: null, unread: 0, seq: 0,
+  });
+  const { object_rows_written = 0, record_batches = 0 } = await server.ledger();
+  assert.deepEqual([object_rows_written, record_batches], [0, 0]);
+});
+
+test("an export by a cursor nobody was given is refused", async () => {
+  const { status, body } = await service("GET", "/v1/users/u1/export?cursor=x");
+  assert.deepEqual([status, body.code, body.errors[0].parameter], [400, "invalid_parameter", "cursor"]);
+});
+
+// ---- erasing ----
+
+const TABLES = {
+  deliveries: "SELECT count(*) AS n FROM deliveries WHERE user_id = ?1",
+  notifications: `SELECT count(*) AS n FROM notifications WHERE EXISTS (
+    SELECT 1 FROM json_each(audience) WHERE value ->> 0 = 'user:' || ?1)`,
+  pushes: "SELECT count(*) AS n FROM audience WHERE room = 'user:' || ?1 AND kind <> 'erase'",
+};
+const NOTHING = { deliveries: 0, notifications: 0, pushes: 0 };
+
+/** What the record still holds of a user. */
+async function rows(user) {
+  const found = await Promise.all(Object.values(TABLES).map(async (sql) => (await server.db.all(sql, user))[0].n));
+  return Object.fromEntries(Object.keys(TABLES).map((name, i) => [name, found[i]]));
+}
+
+async function erase(user) {
+  const { status, body } = await service("DELETE", `/v1/users/${encodeURIComponent(user)}`);
+  assert.equal(status, 202, JSON.stringify(body));
+  assert.equal(body.user_id, user);
+  return Date.parse(body.erased_at);
+}
+
+/** A token as one that is issued in the second after the erasure. */
+const later = (user, erasedAt) => server.token(user, { claims: { iat: Math.floor(erasedAt / 1000) + 1 } });
+
+const gone = (user) => until(async () => (await rows(user)).deliveries === 0, { what: "nothing in the record", timeout: 30_000 });
+
+/** Old tokens are refused; who comes with a later one finds nothing, and gets what is pushed from then on. */
+async function checkErased(user, erasedAt) {
+  const old = { "issued before": {}, "issued in the same second": { iat: Math.floor(erasedAt / 1000) }, "not dated": { iat: undefined } };
+  for (const [what, claims] of Object.entries(old)) {
+    const token = server.token(user, { claims: { iat: Math.floor(erasedAt / 1000) - 60, ...claims } });
+    for (const options of [{ token }, { token: null, auth: { token } }, { token, transports: ["polling"] }]) {
+      const { message, data } = await refused(server.connect(user, options));
+      assert.deepEqual([message, data.code], ["Authentication failed", "INVALID_TOKEN"], what);
+    }
+    for (const path of ["", "/unread-count"]) {
+      const { status, body } = await me(user, "GET", path, { token });
+      assert.deepEqual([status, body.code], [401, "invalid_credential"], what);
+    }
+    assert.equal((await me(user, "POST", "/read-all", { token })).status, 401, what);
+  }
+  const token = later(user, erasedAt);
+  assert.deepEqual((await me(user, "GET", "", { token })).body, { items: [], next_cursor: null, unread: 0, unseen: 0, seq: 0 });
+  const socket = await connected(server.connect(user, { token }));
+  const { unread, seq } = await nextEvent(socket, "authenticated");
+  assert.deepEqual({ unread, seq }, { unread: 0, seq: 0 });
+  await settled(socket);
+  assert.deepEqual(socket.events.map(({ name }) => name), ["authenticated", "pong"]);
+  return socket;
+}
+
+test("a user who is erased is disconnected and gone, everywhere, and nobody else is", async () => {
+  const [user, other] = [newUser(), newUser()];
+  const sockets = [await tab(user, RECONNECTING), await tab(user, { ...RECONNECTING, transports: ["polling"] })];
+  const witness = await tab(other);
+  const key = (name) => ({ idempotencyKey: `${user}-${name}` });
+  const ids = [await pushed(server, user, key("alone"))];
+  for (let i = 0; i < 3; i++) ids.push(await pushed(server, user));
+  const shared = (await server.push({ to: [`user:${user}`, `user:${other}`], title: "Shared" }, key("shared"))).body.id;
+  await server.api("PUT", "/v1/me/preferences", { token: server.token(user), body: { muted: ["ads"] } });
+  await me(user, "POST", `/${ids[0]}/read`);
+  await me(user, "POST", `/${ids[1]}/archive`);
+  await me(user, "DELETE", `/${ids[2]}`);
+  await retract(ids[3]);
+
+  const erasedAt = await erase(user);
+  for (const socket of sockets) {
+    await until(() => socket.lifecycle.at(-1).name === "disconnect", { what: "disconnect" });
+    assert.deepEqual([socket.lifecycle.at(-1).data, socket.active], ["io server disconnect", false]);
+  }
+  await gone(user);
+  assert.deepEqual(await rows(user), NOTHING);
+  assert.deepEqual(await kinds(user), ["erase"], "the number of the next push is taken from it");
+  const keys = await server.db.all("SELECT key FROM idempotency WHERE key LIKE ?1", `${user}-%`);
+  assert.deepEqual(keys.map(({ key }) => key), [`${user}-shared`], "keys of what was for nobody else");
+  const left = await server.db.all(`SELECT id FROM notifications WHERE id IN (SELECT value FROM json_each(?1))`, JSON.stringify(ids));
+  assert.deepEqual(left, []);
+
+  // The other recipient has what was for both.
+  const [{ audience }] = await server.db.all("SELECT audience FROM notifications WHERE id = ?1", shared);
+  assert.deepEqual(JSON.parse(audience), [[`user:${other}`, 1]]);
+  assert.ok(witness.connected);
+  assert.deepEqual((await inbox(server, other)).items.map(({ id }) => id), [shared]);
+  assert.equal((await delivery(other, shared)).status, "delivered");
+
+  const back = await checkErased(user, erasedAt);
+  const [page] = await exported(user);
+  assert.deepEqual([page.items, page.preferences], [[], { muted: [] }]);
+  const { body } = await server.push(user);
+  assert.deepEqual([body.results[0].status, body.results[0].seq], ["created", 1]);
+  const event = await nextEvent(back, "notification:new");
+  assert.deepEqual([event.id, event.seq, event.unread], [body.id, 1, 1]);
+  assert.deepEqual((await log(user)).map(({ kind }) => kind), ["erase", "push"]);
+});
+
+test("erasing again takes away what has come since", async () => {
+  const user = newUser();
+  await pushed(server, user);
+  await erase(user);
+  await gone(user);
+  await pushed(server, user);
+  const erasedAt = await erase(user);
+  await gone(user);
+  await checkErased(user, erasedAt);
+});
+
+test("somebody nothing is known of can be erased: tokens from before are refused", async () => {
+  const user = newUser();
+  await checkErased(user, await erase(user));
+});
+
+test("more than a page of notifications is erased", async () => {
+  const user = newUser();
+  await recordUnheard(server, user, Array.from({ length: 250 }, () => ({})));
+  await pushed(server, user);
+  const erasedAt = await erase(user);
+  await gone(user);
+  assert.deepEqual(await rows(user), NOTHING);
+  await checkErased(user, erasedAt);
+});
+
+test("a session from before an erasure is not recovered with a later token", async () => {
+  const user = newUser();
+  const first = await openRaw(server, user);
+  const { pid, sid } = await first.join();
+  await pushed(server, user);
+  const erasedAt = await erase(user);
+  await first.closed();
+  await gone(user);
+  const second = await openRaw(server, user, { token: later(user, erasedAt) });
+  const joined = await second.join("/notifications", { pid, offset: "\u001f1" });
+  assert.notEqual(joined.sid, sid);
+  await second.settled();
+  assert.deepEqual(second.frames.filter((frame) => frame.includes("notification:new")), []);
+  await second.close();
+});
+
+/** The record refuses part of what an erasure does; everything before it works. */
+async function breakRecord() {
+  await server.db.run("ALTER TABLE deliveries RENAME TO deliveries_away");
+  return () => server.db.run("ALTER TABLE deliveries_away RENAME TO deliveries");
+}
+
+test("while the record can't be written an erased user is gone all the same, and what comes later waits", async () => {
+  const user = newUser();
+  const socket = await tab(user);
+  await pushed(server, user);
+  await paid(user);
+  const mend = await breakRecord();
+  let erasedAt;
+  try {
+    erasedAt = await erase(user);
+    await until(() => !socket.connected);
+    await checkErased(user, erasedAt);
+  } finally {
+    await mend();
+  }
+  assert.equal((await rows(user)).deliveries, 1, "the record could not be told yet");
+  const { body } = await server.push(user);
+  assert.deepEqual([body.results[0].status, body.results[0].seq], ["created", 1]);
+  const left = await server.db.all("SELECT notification_id AS id FROM deliveries WHERE user_id = ?1", user);
+  assert.deepEqual(left, [{ id: body.id }]);
+});
+
+for (const point of ["entry-stored", "catch-up-pulled", "catch-up-before-pull"]) {
+  test(`an erasure whose process is killed at ${point} is brought to an end`, async () => {
+    const user = newUser();
+    await recordUnheard(server, user, Array.from({ length: 120 }, () => ({})));
+    await pushed(server, user);
+    await server.failPoint(point, { action: "stall" });
+    const answer = service("DELETE", `/v1/users/${user}`).catch(() => {});
+    await until(async () => (await server.failPoints())[point].hits === 1);
+    const [{ ref }] = await server.db.all("SELECT ref FROM audience WHERE room = ?1 AND kind = 'erase'", `user:${user}`);
+    await server.kill();
+    await answer;
+    await server.restart();
+    const back = server.connect(user, { token: later(user, Number(ref)) });
+    await until(() => back.lifecycle.length > 0, { what: "connect" });
+    assert.equal(back.lifecycle[0].name, "connect");
+    await gone(user);
+    assert.deepEqual(await rows(user), NOTHING);
+    if (point === "entry-stored") {
+      await settled(back);
+      assert.deepEqual(back.events.map(({ name }) => name), ["authenticated", "pong"]);
+    }
+    // The hub that had not heard of it yet has ended this connection as well.
+    back.disconnect();
+    await checkErased(user, Number(ref));
+  });
+}
