@@ -472,18 +472,16 @@ pub fn replay(
 pub fn batch(head: &Head, items: Vec<Item>, has_more: HasMore, around: &Surroundings<'_>) -> Outcome {
     let mut edit = Edit::of(head, around.now);
     let total = items.len();
-    let mut room = MAX_BATCH_BYTES;
-    let fitting: Vec<Item> = items
-        .into_iter()
-        .take(MAX_BATCH)
-        .take_while(|item| match room.checked_sub(size_bytes(item)) {
-            Some(left) => {
-                room = left;
-                true
-            }
-            None => false,
-        })
-        .collect();
+    let mut room = Some(MAX_BATCH_BYTES);
+    let mut fitting: Vec<Item> = Vec::new();
+    for item in items.into_iter().take(MAX_BATCH) {
+        room = room.and_then(|room| room.checked_sub(size_bytes(&item)));
+        // One that is too large for any batch is one, or nothing would ever come after it.
+        if room.is_none() && !fitting.is_empty() {
+            break;
+        }
+        fitting.push(item);
+    }
     let has_more = if fitting.len() < total {
         HasMore::Yes
     } else {

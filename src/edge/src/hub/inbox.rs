@@ -16,6 +16,7 @@ use dormouse_domain::item::{ExportedItem, Folder, Item, ListedItem};
 use dormouse_domain::page::{Cursor, PageRequest, entity_tag, matches_entity_tag};
 use dormouse_domain::preferences::Preferences;
 use dormouse_domain::presence::Presence;
+use dormouse_domain::recovery::MAX_REPLAYED;
 use dormouse_domain::time::{Timestamp, iso};
 use serde::Serialize;
 use worker::{Delay, Error, Response, Result, console_error};
@@ -175,13 +176,16 @@ impl Hub {
         if erased {
             // However long the record takes, nobody is shown anything from before.
             self.disconnect()?;
+            // Numbers go on, and leap: a client that comes back with an old one has missed too much to recover.
             let Head {
                 user,
+                seq,
                 cursor,
                 erasure,
                 ..
             } = self.head(user)?;
             self.storage.wipe(Head {
+                seq: seq.saturating_add(MAX_REPLAYED).saturating_add(1),
                 cursor,
                 erasure,
                 ..Head::new(user)
