@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { pushed, recordUnheard } from "./checks.mjs";
 import { connected, nextEvent, startServer, until } from "./harness.mjs";
-import { startProxy } from "./proxy.mjs";
 import { deletedIds, everything, follow } from "./mirror.mjs";
+import { startProxy } from "./proxy.mjs";
+import { eventOf, openRaw } from "./raw.mjs";
 
 const UNKNOWN = "01a1f916-0000-7000-8000-000000000000";
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
@@ -579,6 +580,13 @@ test("a client that missed 5,000 notifications gets the newest at once and finds
   const { items } = await everything(server, user);
   assert.deepEqual(items.map(({ id }) => id), ids.toReversed());
   assert.deepEqual(items.map(({ seq }) => seq), ids.map((_, i) => COUNT - i));
+
+  const all = await emit(socket, "mark:all:read");
+  assert.deepEqual([all.marked_count, all.unread, all.seq], [COUNT, 0, COUNT + 1]);
+  assert.equal((await nextEvent(present, "notifications:read_all")).marked_count, COUNT);
+  await until(async () => (await server.hubInfo(user)).owed === 0);
+  const [{ n }] = await server.db.all("SELECT count(*) AS n FROM deliveries WHERE user_id = ?1 AND read_at IS NOT NULL", user);
+  assert.equal(n, COUNT, "the record knows that all are read");
 });
 
 test("a client that missed reads, deletions and archivings of what it had and of what it had not is as if it had been there", async () => {
@@ -607,6 +615,24 @@ test("a client that missed reads, deletions and archivings of what it had and of
   assert.deepEqual(mirrors[0].counted(), mirrors[1].counted());
   const { items, archive } = await everything(server, user);
   assert.deepEqual(mirrors[0].items().map(({ id }) => id), [...items, ...archive].toSorted((a, b) => a.seq - b.seq).map(({ id }) => id));
+});
+
+test("a session that is cut off before the batch it began with is sent all of it when it recovers", async () => {
+  const COUNT = 21;
+  const user = newUser();
+  await pushes(user, COUNT);
+  const first = await openRaw(server, user);
+  const { pid, sid } = await first.join();
+  const greeting = await first.next((frame) => eventOf(frame)?.name === "authenticated");
+  const offset = JSON.parse(greeting.slice(greeting.indexOf("["))).at(-1);
+  await first.nextEvent("notification:batch");
+  first.terminate();
+  const second = await openRaw(server, user);
+  assert.deepEqual(await second.join("/notifications", { pid, offset }), { pid, sid });
+  await second.settled();
+  const seqs = second.frames.map(eventOf).filter((event) => event?.name === "notification:new").map(({ data }) => data.seq);
+  assert.deepEqual(seqs, range(1, COUNT));
+  await second.close();
 });
 
 test("more of what was parked than a burst takes is all sent to a session that recovers", async () => {

@@ -516,7 +516,6 @@ impl Hub {
         let waiting = self.storage.waiting(MAX_BATCH.saturating_add(1))?;
         let position = match catch_up {
             CatchUp::Replay(from) | CatchUp::Batch(from) => from,
-            CatchUp::Nothing if waiting.len() > config.batch_threshold => Offset(head.seq),
             CatchUp::Nothing => first_new(&waiting).unwrap_or(Offset(head.seq)),
         };
         let rules = config.rules();

@@ -262,18 +262,24 @@ impl Hub {
             #[serde(flatten)]
             counts: Counts,
         }
-        self.expire()?;
+        if self.expire()? || self.has_just_woken() {
+            self.finish();
+        }
         let head = self.head(user)?;
         if let Some(response) = not_modified(&head, if_none_match)? {
             return Ok(response);
         }
         let (mut items, next) = self.page(page)?;
         let now = clock::now();
-        self.carry_out(inbox::confirm(&head, items.clone(), Via::Http, now))?;
+        let outcome = inbox::confirm(&head, items.clone(), Via::Http, now);
+        let is_news = !outcome.stores.is_empty();
+        self.carry_out(outcome)?;
+        if is_news {
+            self.finish();
+        }
         for item in &mut items {
             item.delivery = item.delivery.confirmed(Via::Http, now);
         }
-        self.finish();
         let mut response = json(
             200,
             &Page {

@@ -220,6 +220,11 @@ impl Hub {
         });
     }
 
+    /// Whether no event has ended since the object woke: a crash may have left the alarm unset.
+    fn has_just_woken(&self) -> bool {
+        matches!(self.memory.borrow().alarm, Alarm::Unknown)
+    }
+
     /// Sets the alarm when something is due before it.
     async fn arm(&self) -> Result<()> {
         let known = self.memory.borrow().alarm;
