@@ -262,7 +262,7 @@ impl Hub {
             #[serde(flatten)]
             counts: Counts,
         }
-        if self.expire()? || self.has_just_woken() {
+        if self.expire()? || self.may_be_behind() {
             self.finish();
         }
         let head = self.head(user)?;
@@ -545,6 +545,7 @@ impl Hub {
         }
         let paid = self.pay().await;
         self.flushing.set(false);
+        self.memory.borrow_mut().owing = paid.is_err();
         if let Err(error) = paid {
             console_error!("the record could not be written and is still owed: {error}");
         }

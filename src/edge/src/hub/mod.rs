@@ -67,6 +67,8 @@ struct Memory {
     held: BTreeMap<u64, Entry>,
     alarm: Alarm,
     due: Due,
+    /// Whether what is owed to the record could not be paid.
+    owing: bool,
     /// When retention was last looked after.
     pruned_at: Option<Timestamp>,
 }
@@ -220,9 +222,12 @@ impl Hub {
         });
     }
 
-    /// Whether no event has ended since the object woke: a crash may have left the alarm unset.
-    fn has_just_woken(&self) -> bool {
-        matches!(self.memory.borrow().alarm, Alarm::Unknown)
+    /// Whether something may be left to do that an event before this one should have done: what was owed
+    /// could not be paid, or no event has ended since the object woke and a crash may have left the alarm
+    /// unset.
+    fn may_be_behind(&self) -> bool {
+        let memory = self.memory.borrow();
+        memory.owing || matches!(memory.alarm, Alarm::Unknown)
     }
 
     /// Sets the alarm when something is due before it.
