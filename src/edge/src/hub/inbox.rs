@@ -258,21 +258,16 @@ impl Hub {
             #[serde(flatten)]
             counts: Counts,
         }
-        if self.expire()? || self.has_just_woken() {
-            self.finish();
-        }
+        self.expire()?;
         let head = self.head(user)?;
         if let Some(response) = not_modified(&head, if_none_match)? {
+            self.finish_if_owing(&head)?;
             return Ok(response);
         }
         let (mut items, next) = self.page(page)?;
         let now = clock::now();
-        let outcome = inbox::confirm(&head, items.clone(), Via::Http, now);
-        let is_news = !outcome.stores.is_empty();
-        self.carry_out(outcome)?;
-        if is_news {
-            self.finish();
-        }
+        self.carry_out(inbox::confirm(&head, items.clone(), Via::Http, now))?;
+        self.finish_if_owing(&head)?;
         for item in &mut items {
             item.delivery = item.delivery.confirmed(Via::Http, now);
         }
@@ -323,10 +318,9 @@ impl Hub {
     }
 
     pub(super) fn counts(self: &Rc<Self>, user: &UserId, if_none_match: Option<&str>) -> Result<Response> {
-        if self.expire()? {
-            self.finish();
-        }
+        self.expire()?;
         let head = self.head(user)?;
+        self.finish_if_owing(&head)?;
         if let Some(response) = not_modified(&head, if_none_match)? {
             return Ok(response);
         }
@@ -365,10 +359,9 @@ impl Hub {
             items: Vec<ExportedItem<'a>>,
             next_cursor: Option<String>,
         }
-        if self.expire()? {
-            self.finish();
-        }
+        self.expire()?;
         let head = self.head(user)?;
+        self.finish_if_owing(&head)?;
         let sessions = self.sessions()?;
         let mut rows = self.storage.everything(above, EXPORT_PAGE.saturating_add(1))?;
         let more = rows.len() > EXPORT_PAGE;
@@ -411,22 +404,19 @@ impl Hub {
         }
         // What was due is settled or due later: the next arming looks it up.
         self.memory.borrow_mut().due = Due::Unknown;
-        self.expire().map(|_| ())
+        self.expire()
     }
 
-    /// Takes away what has expired, so that nobody is shown it. Gives whether the inbox may have changed: then
-    /// the record may be owed something.
-    pub(super) fn expire(&self) -> Result<bool> {
-        let mut changed = false;
+    /// Takes away what has expired, so that nobody is shown it.
+    pub(super) fn expire(&self) -> Result<()> {
         loop {
             let now = clock::now();
             let Some(head) = self.storage.head()? else {
-                return Ok(changed);
+                return Ok(());
             };
             if head.expires_at.is_none_or(|at| at > now) {
-                return Ok(changed);
+                return Ok(());
             }
-            changed = true;
             let expired = self.storage.expired(now, TIMER_PAGE)?;
             let full = u64::try_from(expired.len()).unwrap_or(TIMER_PAGE) >= TIMER_PAGE;
             let next = if full {

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use dormouse_domain::alarm::{self, Needs};
 use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
-use dormouse_domain::inbox::{Entry, Head};
+use dormouse_domain::inbox::{Debt, Entry, Head};
 use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::Decoder;
 use serde::Serialize;
@@ -220,9 +220,14 @@ impl Hub {
         });
     }
 
-    /// Whether no event has ended since the object woke: a crash may have left the alarm unset.
-    fn has_just_woken(&self) -> bool {
-        matches!(self.memory.borrow().alarm, Alarm::Unknown)
+    /// The same for a request that as a rule changes nothing: nothing is looked up for it then. A crash may have
+    /// left the alarm unset, which the first event after the object woke makes good.
+    fn finish_if_owing(self: &Rc<Self>, head: &Head) -> Result<()> {
+        let just_woken = matches!(self.memory.borrow().alarm, Alarm::Unknown);
+        if just_woken || self.debt(Some(head))? == Debt::Owed {
+            self.finish();
+        }
+        Ok(())
     }
 
     /// Sets the alarm when something is due before it.
