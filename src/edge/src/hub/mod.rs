@@ -7,10 +7,14 @@
 //! The hub hibernates: no timer, outgoing socket or pending promise outlives an event. What must
 //! survive is in the sockets' attachments or in SQLite; [`Memory`] holds only what may be lost.
 //!
-//! [`connections`] is the side of the clients, [`inbox`] the side of the record.
+//! [`connections`] is the side of the clients, of whom some use [`polling`]; [`inbox`] the side of the record, [`requests`] what is asked
+//! over HTTP, [`upkeep`] what the clock and the record are owed.
 
 mod connections;
 mod inbox;
+mod polling;
+mod requests;
+mod upkeep;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};

@@ -1,0 +1,243 @@
+//! What users and operators ask of a hub: commands, lists, counts, preferences, exports.
+
+use std::rc::Rc;
+
+use dormouse_domain::change::Change;
+use dormouse_domain::command::{Command, Mark};
+use dormouse_domain::delivery::Via;
+use dormouse_domain::id::{RecipientId, UserId};
+use dormouse_domain::inbox::{self, Counts, Head, Store};
+use dormouse_domain::item::{ExportedItem, Folder, Item, ListedItem};
+use dormouse_domain::page::{Cursor, PageRequest, entity_tag, matches_entity_tag};
+use dormouse_domain::preferences::Preferences;
+use dormouse_domain::presence::Presence;
+use dormouse_domain::time::{Timestamp, iso};
+use serde::Serialize;
+use worker::{Response, Result};
+
+use super::Hub;
+use crate::clock;
+use crate::http::json;
+
+/// Items read at once for a list of one type or category, and at most for one page of it. Such a page may be
+/// shorter than was asked for; its cursor leads on.
+const SCAN_PAGE: usize = 100;
+const SCAN_PAGES: usize = 5;
+
+/// Items on a page of an export.
+const EXPORT_PAGE: usize = 500;
+
+impl Hub {
+    // ---- what the user does ----
+
+    /// Carries out a command and tells every device; `None` when the inbox has no such item.
+    pub(super) fn command(&self, user: &UserId, command: Command) -> Result<Option<Change>> {
+        self.expire()?;
+        let now = clock::now();
+        let head = self.head(user)?;
+        let (change, outcome) = match command {
+            Command::Mark { which, mark } => {
+                let item = self.storage.item(which.recipient_id(user))?;
+                let known = |item: &Item| match item.folder {
+                    Folder::Inbox | Folder::Archived(_) => true,
+                    Folder::Removed(..) => mark == Mark::Delete,
+                    Folder::Suppressed => false,
+                };
+                let Some(item) = item.filter(known) else {
+                    return Ok(None);
+                };
+                inbox::mark(&head, &item, mark, now)
+            }
+            Command::ReadAll { up_to } => {
+                let up_to = up_to.unwrap_or(head.seq).min(head.seq);
+                inbox::read_all(&head, up_to, self.storage.unread_up_to(up_to)?, now)
+            }
+            Command::Seen { up_to } => {
+                let unseen = self
+                    .storage
+                    .unseen_between(head.seen_up_to, up_to.min(head.seq))?;
+                inbox::see(&head, up_to, unseen, now)
+            }
+        };
+        self.carry_out(outcome)?;
+        Ok(Some(change))
+    }
+
+    /// The same over HTTP.
+    pub(super) fn command_over_http(self: &Rc<Self>, user: &UserId, command: Command) -> Result<Response> {
+        let done = self.command(user, command)?;
+        self.finish();
+        match done {
+            Some(change) => json(200, &change.payload()),
+            None => Ok(Response::empty()?.with_status(404)),
+        }
+    }
+
+    /// Notes that a device has these items; gives how many of them there are.
+    pub(super) fn acknowledge(&self, user: &UserId, ids: &[RecipientId]) -> Result<usize> {
+        let mut items = self.storage.bare_items(ids)?;
+        items.retain(Item::is_listed);
+        let known = items.len();
+        self.carry_out(inbox::confirm(&self.head(user)?, items, Via::Ack, clock::now()))?;
+        Ok(known)
+    }
+
+    pub(super) fn list(
+        self: &Rc<Self>,
+        user: &UserId,
+        page: &PageRequest,
+        if_none_match: Option<&str>,
+    ) -> Result<Response> {
+        #[derive(Serialize)]
+        struct Page<'a> {
+            items: Vec<ListedItem<'a>>,
+            next_cursor: Option<String>,
+            #[serde(flatten)]
+            counts: Counts,
+        }
+        if self.expire()? || self.may_be_behind() {
+            self.finish();
+        }
+        let head = self.head(user)?;
+        if let Some(response) = not_modified(&head, if_none_match)? {
+            return Ok(response);
+        }
+        let (mut items, next) = self.page(page)?;
+        let now = clock::now();
+        let outcome = inbox::confirm(&head, items.clone(), Via::Http, now);
+        let is_news = !outcome.stores.is_empty();
+        self.carry_out(outcome)?;
+        if is_news {
+            self.finish();
+        }
+        for item in &mut items {
+            item.delivery = item.delivery.confirmed(Via::Http, now);
+        }
+        let mut response = json(
+            200,
+            &Page {
+                items: items.iter().map(Item::listed).collect(),
+                next_cursor: next.map(|before| Cursor { before }.encode()),
+                counts: head.counts(),
+            },
+        )?;
+        tag(&mut response, &head)?;
+        Ok(response)
+    }
+
+    /// The items of a page, and the number below which the next one begins.
+    fn page(&self, page: &PageRequest) -> Result<(Vec<Item>, Option<u64>)> {
+        let wanted = page.limit.saturating_add(1);
+        let mut items = Vec::new();
+        let mut before = page.before;
+        if page.is_selective() {
+            for _ in 0..SCAN_PAGES {
+                let scanned = self.storage.page(page.filter, before, SCAN_PAGE)?;
+                let last = scanned.len() < SCAN_PAGE;
+                before = scanned.last().map(|item| item.seq).or(before);
+                items.extend(
+                    scanned
+                        .into_iter()
+                        .filter(|item| page.selects(&item.notification.content)),
+                );
+                if last {
+                    before = None;
+                    break;
+                }
+                if items.len() >= wanted {
+                    break;
+                }
+            }
+        } else {
+            items = self.storage.page(page.filter, before, wanted)?;
+            before = None;
+        }
+        if items.len() > page.limit {
+            items.truncate(page.limit);
+            before = items.last().map(|item| item.seq);
+        }
+        Ok((items, before))
+    }
+
+    pub(super) fn counts(self: &Rc<Self>, user: &UserId, if_none_match: Option<&str>) -> Result<Response> {
+        if self.expire()? {
+            self.finish();
+        }
+        let head = self.head(user)?;
+        if let Some(response) = not_modified(&head, if_none_match)? {
+            return Ok(response);
+        }
+        let mut response = json(200, &head.counts())?;
+        tag(&mut response, &head)?;
+        Ok(response)
+    }
+
+    pub(super) fn preferences(&self, user: &UserId) -> Result<Response> {
+        json(200, &self.head(user)?.preferences)
+    }
+
+    pub(super) fn set_preferences(&self, user: &UserId, preferences: Preferences) -> Result<Response> {
+        let head = self.head(user)?;
+        let response = json(200, &preferences)?;
+        if head.preferences != preferences {
+            self.storage
+                .apply(vec![Store::Head(Head { preferences, ..head })])?;
+        }
+        Ok(response)
+    }
+
+    // ---- what operators do ----
+
+    /// A page of all there is about the user.
+    pub(super) fn export(self: &Rc<Self>, user: &UserId, above: Option<u64>) -> Result<Response> {
+        #[derive(Serialize)]
+        struct Export<'a> {
+            user_id: &'a UserId,
+            #[serde(with = "iso")]
+            exported_at: Timestamp,
+            preferences: &'a Preferences,
+            presence: Presence<'a>,
+            #[serde(flatten)]
+            counts: Counts,
+            items: Vec<ExportedItem<'a>>,
+            next_cursor: Option<String>,
+        }
+        if self.expire()? {
+            self.finish();
+        }
+        let head = self.head(user)?;
+        let sessions = self.sessions()?;
+        let mut rows = self.storage.everything(above, EXPORT_PAGE.saturating_add(1))?;
+        let more = rows.len() > EXPORT_PAGE;
+        rows.truncate(EXPORT_PAGE);
+        let next = rows.last().filter(|_| more).map(|(place, _)| *place);
+        let now = clock::now();
+        json(
+            200,
+            &Export {
+                user_id: user,
+                exported_at: now,
+                preferences: &head.preferences,
+                presence: Presence::of(user, Some(&head), &sessions, now),
+                counts: head.counts(),
+                items: rows.iter().map(|(_, item)| item.exported()).collect(),
+                next_cursor: next.map(|before| Cursor { before }.encode()),
+            },
+        )
+    }
+}
+
+fn not_modified(head: &Head, if_none_match: Option<&str>) -> Result<Option<Response>> {
+    if !if_none_match.is_some_and(|header| matches_entity_tag(header, head.seq)) {
+        return Ok(None);
+    }
+    let mut response = Response::empty()?.with_status(304);
+    tag(&mut response, head)?;
+    Ok(Some(response))
+}
+
+fn tag(response: &mut Response, head: &Head) -> Result<()> {
+    let headers = response.headers_mut();
+    headers.set("etag", &entity_tag(head.seq))?;
+    headers.set("cache-control", "private, no-cache")
+}
