@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use arbitrary::{Arbitrary, Unstructured};
 use dormouse_domain::config::MAX_PAYLOAD_BYTES;
-use dormouse_domain::polling::{Poll, Polling, Sent};
+use dormouse_domain::polling::{Phase, Poll, Polling, Sent, Upgradable};
 use dormouse_fuzz::check_engine_packet;
 use dormouse_protocol::engine::{Frame, Packet};
 use dormouse_protocol::payload::{self, SEPARATOR};
@@ -117,6 +117,7 @@ enum Step {
     Get,
     Send(FrameSpec),
     Take,
+    BeginProbe,
     BeginUpgrade,
     FailUpgrade,
     FinishUpgrade,
@@ -130,6 +131,7 @@ enum Step {
 struct Client {
     due: VecDeque<Frame>,
     held: bool,
+    has_websocket: bool,
 }
 
 impl Client {
@@ -152,7 +154,8 @@ fn poll(steps: Vec<Step>) {
     let mut polling = Polling::default();
     let mut client = Client::default();
     for step in steps {
-        let was_closed = polling.is_closed();
+        let was = polling.phase();
+        let was_closed = was != Phase::Open;
         match step {
             Step::Get => match polling.on_get() {
                 Poll::Answer(body) => {
@@ -164,7 +167,7 @@ fn poll(steps: Vec<Step>) {
                     client.held = true;
                 }
                 Poll::Overlap => assert!(client.held),
-                Poll::Gone => assert!(was_closed && client.due.is_empty()),
+                Poll::Gone => assert!(was == Phase::Over && client.due.is_empty()),
             },
             // Whoever holds a transport stops sending once it is over.
             Step::Send(_) if was_closed => {}
@@ -185,8 +188,19 @@ fn poll(steps: Vec<Step>) {
                     client.take(&body);
                 }
             }
-            Step::BeginUpgrade => polling.begin_upgrade(),
-            Step::FailUpgrade => polling.fail_upgrade(),
+            Step::BeginProbe => {
+                let may = polling.begin_probe() == Upgradable::Yes;
+                assert_eq!(may, !was_closed && !client.has_websocket);
+                client.has_websocket = true;
+            }
+            Step::BeginUpgrade => {
+                polling.begin_upgrade();
+                client.has_websocket = true;
+            }
+            Step::FailUpgrade => {
+                polling.fail_upgrade();
+                client.has_websocket = false;
+            }
             Step::FinishUpgrade => {
                 let left = polling.finish_upgrade();
                 if !was_closed {
@@ -204,7 +218,7 @@ fn poll(steps: Vec<Step>) {
                 client.due.clear();
             }
         }
-        assert!(!was_closed || polling.is_closed());
-        assert!(!(polling.is_closed() && polling.may_upgrade()));
+        assert!(!was_closed || polling.phase() != Phase::Open);
+        assert!(was != Phase::Over || polling.phase() == Phase::Over);
     }
 }

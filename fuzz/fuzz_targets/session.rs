@@ -1,5 +1,5 @@
 //! One connection from its opening to its end: nothing panics, nothing follows a close, and each namespace is joined
-//! at most once.
+//! at most once, and an event of either spelling is heard as what it is.
 
 #![no_main]
 
@@ -7,19 +7,22 @@ use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use dormouse_domain::auth::{Algorithm, Audience, AuthError, Identity, Role, TokenKey};
+use dormouse_domain::case::PayloadCase;
+use dormouse_domain::command::{Command, Mark, Which};
 use dormouse_domain::config::{HeartbeatConfig, Timing};
-use dormouse_domain::id::UserId;
+use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEvent};
+use dormouse_domain::id::{NotificationId, RecipientId, UserId};
 use dormouse_domain::inbox::Head;
-use dormouse_domain::recovery::{Offset, Pid};
 use dormouse_domain::namespace::Namespace;
+use dormouse_domain::recovery::{CatchUp, MAX_REPLAYED, Offset, Pid};
 use dormouse_domain::session::{Output, Rules, Session};
-use dormouse_domain::wishes::{Acknowledging, Binary, Keepalive, Recovery, Wishes};
 use dormouse_domain::signature::Signer;
 use dormouse_domain::stranger::{Heard, Stranger};
 use dormouse_domain::time::Timestamp;
-use dormouse_fuzz::{NameSpec, PacketSpec, Tree, frames, parse_frame};
+use dormouse_domain::wishes::{Acknowledging, Binary, Keepalive, Recovery, Wishes};
+use dormouse_fuzz::{MarkName, NameSpec, PacketSpec, Tree, frames, members, parse_frame};
 use dormouse_protocol::engine::{self, Frame};
-use dormouse_protocol::socket::{Decoder, Json, Kind, Progress};
+use dormouse_protocol::socket::{AckData, Decoder, Json, Kind, Progress};
 use jwt_compact::alg::{Hs256, Hs256Key};
 use jwt_compact::{AlgorithmExt, Claims, Header};
 use libfuzzer_sys::fuzz_target;
@@ -63,6 +66,8 @@ struct Opening {
     recovery: bool,
     client_keepalive: bool,
     base64: bool,
+    camel: bool,
+    seq: u64,
     interval_s: u8,
     timeout_s: u8,
     next_tick_ms: Option<u32>,
@@ -75,6 +80,8 @@ impl Default for Opening {
             recovery: true,
             client_keepalive: false,
             base64: false,
+            camel: false,
+            seq: 7,
             interval_s: 90,
             timeout_s: 120,
             next_tick_ms: None,
@@ -101,8 +108,24 @@ enum Step {
     },
     Acknowledge {
         namespace: Known,
-        ids: Vec<[u8; 16]>,
+        ids: Vec<(Spelling, [u8; 16])>,
         as_list: bool,
+    },
+    Mark {
+        namespace: Known,
+        mark: MarkName,
+        of: Naming,
+        spelling: Spelling,
+        id: [u8; 16],
+    },
+    ReadAll {
+        namespace: Known,
+        up_to: Option<(Spelling, u64)>,
+    },
+    Seen {
+        namespace: Known,
+        spelling: Spelling,
+        up_to: u64,
     },
     Pong,
     Wait {
@@ -113,6 +136,22 @@ enum Step {
     Alarm,
     /// The object is evicted: what is stored is all that is left.
     Evict,
+}
+
+/// How a client writes a key.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Spelling {
+    Snake,
+    Camel,
+}
+
+/// By what a client names an item.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Naming {
+    Notification,
+    Recipient,
+    /// By the record, and by a notification that then does not count.
+    Both,
 }
 
 /// A namespace there is.
@@ -131,6 +170,7 @@ struct Auth {
     since: Option<u64>,
     ack: bool,
     recovery_off: bool,
+    camel: bool,
     other: Option<Tree>,
 }
 
@@ -163,6 +203,10 @@ struct Run {
     closed: bool,
     last_pid: Option<String>,
     joins: u32,
+    /// The latest change of the inbox.
+    seq: u64,
+    /// What the latest frame was heard as.
+    heard: Option<Result<ClientEvent, EventError>>,
 }
 
 impl Run {
@@ -194,9 +238,15 @@ impl Run {
             } else {
                 Binary::Frames
             },
+            case: if opening.camel {
+                PayloadCase::Camel
+            } else {
+                PayloadCase::Snake
+            },
         };
         let identity = Identity {
             user: user("u1"),
+            issued_at: None,
             expires_at: Timestamp::from_ms(SESSION_ENDS_AT_S * 1_000),
             departments: Vec::new(),
             role: Role::User,
@@ -210,6 +260,8 @@ impl Run {
             closed: false,
             last_pid: None,
             joins: 0,
+            seq: opening.seq,
+            heard: None,
         }
     }
 
@@ -256,19 +308,70 @@ impl Run {
                 ids,
                 as_list,
             } => {
-                let ids: Vec<_> = ids
+                let listed: Vec<_> = ids
                     .iter()
-                    .map(|id| format!(r#"{{"recipient_id":"{}"}}"#, uuid(*id)))
+                    .map(|(spelling, id)| format!("{{{}}}", spelling.recipient(*id)))
                     .collect();
                 let argument = if as_list {
-                    format!("[{}]", ids.join(","))
+                    format!("[{}]", listed.join(","))
                 } else {
-                    ids.concat()
+                    listed.first().cloned().unwrap_or_else(|| "null".to_owned())
                 };
-                self.text(format!(
-                    r#"42{}["notification:acknowledge",{argument}]"#,
-                    namespace.prefix()
-                ));
+                let heard = if as_list { ids.len() } else { 1 };
+                let ids: Vec<_> = ids.iter().take(heard).map(|(_, id)| recipient(*id)).collect();
+                let expected = (!ids.is_empty()).then_some(ClientEvent::Acknowledge(ids));
+                self.event(namespace, "notification:acknowledge", &argument, expected);
+            }
+            Step::Mark {
+                namespace,
+                mark,
+                of,
+                spelling,
+                id,
+            } => {
+                let other = id.map(|byte| !byte);
+                let (argument, which) = match of {
+                    Naming::Notification => {
+                        (spelling.notification(id), Which::Notification(notification(id)))
+                    }
+                    Naming::Recipient => (spelling.recipient(id), Which::Recipient(recipient(id))),
+                    Naming::Both => (
+                        format!("{},{}", spelling.notification(other), spelling.recipient(id)),
+                        Which::Recipient(recipient(id)),
+                    ),
+                };
+                let command = Command::Mark {
+                    which,
+                    mark: match mark {
+                        MarkName::Read => Mark::Read,
+                        MarkName::Unread => Mark::Unread,
+                        MarkName::Archive => Mark::Archive,
+                        MarkName::Unarchive => Mark::Unarchive,
+                        MarkName::Delete => Mark::Delete,
+                    },
+                };
+                let expected = Some(ClientEvent::Command(command));
+                self.event(namespace, mark.event(), &format!("{{{argument}}}"), expected);
+            }
+            Step::ReadAll { namespace, up_to } => {
+                let argument = up_to.map_or_else(
+                    || "null".to_owned(),
+                    |(spelling, up_to)| {
+                        format!(r#"{{"{}":{up_to}}}"#, spelling.of("before_seq", "beforeSeq"))
+                    },
+                );
+                let up_to = up_to.map(|(_, up_to)| up_to);
+                let expected = Some(ClientEvent::Command(Command::ReadAll { up_to }));
+                self.event(namespace, "mark:all:read", &argument, expected);
+            }
+            Step::Seen {
+                namespace,
+                spelling,
+                up_to,
+            } => {
+                let argument = format!(r#"{{"{}":{up_to}}}"#, spelling.of("up_to_seq", "upToSeq"));
+                let expected = Some(ClientEvent::Command(Command::Seen { up_to }));
+                self.event(namespace, "mark:seen", &argument, expected);
             }
             Step::Pong => self.text("3".to_owned()),
             Step::Wait { ms } => self.now = self.now.after_ms(u64::from(ms)),
@@ -289,6 +392,15 @@ impl Run {
         }
     }
 
+    /// Sends an event that is heard as `expected`, or refused when nothing is.
+    fn event(&mut self, namespace: Known, name: &str, argument: &str, expected: Option<ClientEvent>) {
+        self.heard = None;
+        self.text(format!(r#"42{}["{name}",{argument}]"#, namespace.prefix()));
+        if let Some(heard) = self.heard.take() {
+            assert_eq!(heard.ok(), expected);
+        }
+    }
+
     fn text(&mut self, frame: String) {
         self.frame(&Frame::Text(frame));
     }
@@ -298,10 +410,14 @@ impl Run {
             return;
         }
         let rules = self.rules();
+        let (case, acknowledging) = (self.session.case, self.session.acknowledging);
         let outputs = match frame {
             Frame::Text(text) => self.session.on_text(self.now, &rules, &mut self.decoder, text),
             Frame::Binary(data) => self.session.on_binary(self.now, &rules, &mut self.decoder, data),
         };
+        // What a client once wished for it keeps.
+        assert!(case == PayloadCase::Snake || self.session.case == case);
+        assert!(acknowledging == Acknowledging::Unknown || self.session.acknowledging == acknowledging);
         self.apply(outputs);
         assert!(self.closed || self.session.attachments_due == self.decoder.attachments_due());
     }
@@ -331,10 +447,24 @@ impl Run {
                 Output::Connect { namespace, resume } => {
                     assert!(!self.is_joined(namespace));
                     let head = Head {
-                        seq: 7,
+                        seq: self.seq,
                         ..Head::new(user("u1"))
                     };
-                    let (kept, _) = resume.decide(&head, 3);
+                    let (kept, catch_up) = resume.decide(&head);
+                    match catch_up {
+                        CatchUp::Nothing => assert_eq!(kept, None),
+                        CatchUp::Replay(from) => {
+                            assert!(
+                                head.seq
+                                    .checked_sub(from.0)
+                                    .is_some_and(|missed| missed <= MAX_REPLAYED)
+                            );
+                        }
+                        CatchUp::Batch(from) => {
+                            assert_eq!(kept, None);
+                            assert!(from.0 <= head.seq);
+                        }
+                    }
                     self.joins += 1;
                     let sid = format!("s{}", self.joins);
                     let rules = self.rules();
@@ -358,17 +488,28 @@ impl Run {
                     }
                 }
                 Output::Emit(event) => {
-                    let data = event.encode().expect("is JSON");
                     for joined in &self.session.namespaces {
-                        check_sent(&data.frame(&joined.namespace.wire(), None));
+                        self.check_emitted(&event, joined.namespace);
                     }
                 }
                 Output::Left(namespace) => assert!(!self.is_joined(namespace)),
-                Output::Event { namespace, event, .. } => {
+                Output::Event {
+                    namespace,
+                    ack_id,
+                    event,
+                } => {
                     assert!(self.is_joined(namespace));
-                    if let Err(error) = event {
+                    if let Err(error) = &event {
                         assert!(error.to_string().len() < 1_024);
+                        self.check_emitted(&ServerEvent::Error(error.clone()), namespace);
+                        if let Some(ack_id) = ack_id {
+                            let refused = Acknowledgement::Refused(error.clone());
+                            let refused = refused.encode(self.session.case).expect("is JSON");
+                            let frame = AckData::new().json_arg(&refused).frame(&namespace.wire(), ack_id);
+                            assert!(matches!(check_sent(&frame), Some(Kind::Ack { .. })));
+                        }
                     }
+                    self.heard = Some(event);
                 }
                 Output::Close(_) => self.closed = true,
             }
@@ -384,6 +525,39 @@ impl Run {
         }
         assert!(namespaces.is_empty() || self.session.joined_before);
         assert_eq!(self.session.identity.user, user("u1"));
+    }
+}
+
+impl Run {
+    /// What is sent in camelCase has no key of the other.
+    fn check_emitted(&self, event: &ServerEvent, namespace: Namespace) {
+        let data = event.encode(self.session.case).expect("is JSON");
+        check_sent(&data.frame(&namespace.wire(), None));
+        let payload = data.arg_at(0).expect("has a payload");
+        let members = members(payload.as_str()).expect("is an object");
+        let is_camel = self.session.case == PayloadCase::Camel;
+        assert!(members.iter().all(|(name, _)| !(is_camel && name.contains('_'))));
+    }
+}
+
+impl Spelling {
+    const fn of(self, snake: &'static str, camel: &'static str) -> &'static str {
+        match self {
+            Self::Snake => snake,
+            Self::Camel => camel,
+        }
+    }
+
+    fn notification(self, id: [u8; 16]) -> String {
+        format!(
+            r#""{}":"{}""#,
+            self.of("notification_id", "notificationId"),
+            uuid(id)
+        )
+    }
+
+    fn recipient(self, id: [u8; 16]) -> String {
+        format!(r#""{}":"{}""#, self.of("recipient_id", "recipientId"), uuid(id))
     }
 }
 
@@ -436,6 +610,9 @@ impl Auth {
         }
         if self.recovery_off {
             member("recovery", text("off"));
+        }
+        if self.camel {
+            member("case", text("camel"));
         }
         if let Some(other) = &self.other {
             member("other", other.json());
@@ -494,6 +671,14 @@ fn sign(user: &str, exp: i64, department: Option<&str>) -> String {
     Hs256
         .token(&Header::empty(), &claims, &Hs256Key::new(SECRET))
         .expect("claims are JSON")
+}
+
+fn notification(id: [u8; 16]) -> NotificationId {
+    NotificationId::parse(&uuid(id)).expect("is an id")
+}
+
+fn recipient(id: [u8; 16]) -> RecipientId {
+    RecipientId::parse(&uuid(id)).expect("is an id")
 }
 
 fn uuid(bytes: [u8; 16]) -> String {

@@ -3,12 +3,18 @@
 //! A target reads its input in one of several ways, which the first byte chooses. Raw input reaches what is wrong
 //! with the bytes; structures reach what is wrong with well-formed packets.
 
+pub mod body;
+
+use std::fmt;
+
 use arbitrary::Arbitrary;
 use dormouse_protocol::engine::{self, Frame};
 use dormouse_protocol::socket::{
     AckData, ConnectErrorPayload, Decoder, EventData, Json, Kind, MAX_ATTACHMENTS, Namespace, Object, Packet,
     Progress, RESERVED_EVENTS,
 };
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// Stands between two frames of raw input; no UTF-8 text holds it.
 const SEPARATOR: u8 = 0xff;
@@ -65,6 +71,37 @@ pub fn through_the_wire(frames: Vec<Frame>) -> Option<Packet<'static>> {
         }
     }
     arrived
+}
+
+/// The members of a JSON object, in order and with those given twice.
+pub fn members(json: &str) -> Result<Vec<(String, &RawValue)>, serde_json::Error> {
+    struct Members;
+
+    impl<'de> Visitor<'de> for Members {
+        type Value = Vec<(String, &'de RawValue)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while let Some(member) = map.next_entry()? {
+                members.push(member);
+            }
+            Ok(members)
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let members = deserializer.deserialize_map(Members)?;
+    deserializer.end()?;
+    Ok(members)
+}
+
+/// The elements of a JSON list.
+pub fn elements(json: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
+    serde_json::from_str(json)
 }
 
 /// Any JSON value.
@@ -193,10 +230,23 @@ pub enum KindSpec {
     ConnectErrorText(String),
 }
 
+/// The name of an event that marks one notification.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkName {
+    Read,
+    Unread,
+    Archive,
+    Unarchive,
+    Delete,
+}
+
 /// The name of an event: mostly one there is.
 #[derive(Arbitrary, Clone, Debug)]
 pub enum NameSpec {
     Acknowledge,
+    Mark(MarkName),
+    ReadAll,
+    Seen,
     Join,
     Ping,
     Any(String),
@@ -214,11 +264,27 @@ impl NamespaceSpec {
     }
 }
 
+impl MarkName {
+    #[must_use]
+    pub const fn event(self) -> &'static str {
+        match self {
+            Self::Read => "mark:read",
+            Self::Unread => "mark:unread",
+            Self::Archive => "notification:archive",
+            Self::Unarchive => "notification:unarchive",
+            Self::Delete => "notification:delete",
+        }
+    }
+}
+
 impl NameSpec {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Acknowledge => "notification:acknowledge",
+            Self::Mark(mark) => mark.event(),
+            Self::ReadAll => "mark:all:read",
+            Self::Seen => "mark:seen",
             Self::Join => "join",
             Self::Ping => "ping",
             Self::Any(text) => text,
