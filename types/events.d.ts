@@ -60,16 +60,6 @@ export interface UnreadCount {
   seq: number;
 }
 
-/** Users who came or went. */
-export interface PresenceUpdate {
-  users: { user_id: string; online: boolean; last_seen_at: string | null }[];
-}
-
-/** The token is about to expire: send `auth:refresh`. */
-export interface AuthExpiring {
-  expires_at: string;
-}
-
 /** The session ends. */
 export interface AuthError {
   message: string;
@@ -82,14 +72,12 @@ export type EventErrorCode =
   | "INVALID_PAYLOAD"
   | "FORBIDDEN"
   | "NOT_FOUND"
-  | "RATE_LIMITED"
   | "SERVER_ERROR";
 
 /** An event of the client was refused; the socket stays. */
 export interface EventError {
   message: string;
   code: EventErrorCode;
-  details?: unknown;
 }
 
 /**
@@ -111,8 +99,6 @@ export interface ServerToClientEvents {
   "notifications:read_all": Handler<Schemas["ReadAllResult"]>;
   "notifications:seen": Handler<Schemas["SeenResult"]>;
   "unread:count": Handler<UnreadCount>;
-  "presence:update": Handler<PresenceUpdate>;
-  "auth:expiring": Handler<AuthExpiring>;
   auth_error: Handler<AuthError>;
   error: Handler<EventError>;
   pong: Handler<Record<string, never>>;
@@ -148,14 +134,6 @@ export interface ClientRequests {
   "mark:all:read": { payload: [] | [which: { before_seq?: number }]; answer: Schemas["ReadAllResult"] };
   "mark:seen": { payload: [which: { up_to_seq: number }]; answer: Schemas["SeenResult"] };
   join: { payload: [userId: string]; answer: unknown };
-  "auth:refresh": { payload: [fresh: { token: string }]; answer: unknown };
-  "presence:query": {
-    payload: [who: { users: string[] }];
-    answer: {
-      users: { user_id: string; online: boolean; connections?: number; last_seen_at?: string | null }[];
-      consistency: "strong" | "eventual";
-    };
-  };
   ping: { payload: []; answer: unknown };
 }
 

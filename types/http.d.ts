@@ -598,7 +598,7 @@ export interface components {
          * @description Stable: branch on it.
          * @enum {string}
          */
-        ProblemCode: "malformed_json" | "unknown_field" | "invalid_parameter" | "invalid_idempotency_key" | "unauthenticated" | "invalid_credential" | "forbidden" | "not_found" | "method_not_allowed" | "payload_too_large" | "unsupported_media_type" | "invalid_request" | "invalid_recipient" | "idempotency_mismatch" | "unknown_type" | "unknown_template" | "misconfigured" | "unavailable";
+        ProblemCode: "malformed_json" | "unknown_field" | "invalid_parameter" | "invalid_idempotency_key" | "unauthenticated" | "invalid_credential" | "forbidden" | "not_found" | "method_not_allowed" | "payload_too_large" | "unsupported_media_type" | "invalid_request" | "invalid_recipient" | "idempotency_mismatch" | "gone" | "unknown_type" | "unknown_template" | "misconfigured" | "unavailable";
         /** @description One mistake in a request. */
         Mistake: {
             /** @description JSON pointer (RFC 6901) to the place in the body; empty for the whole. */
@@ -1675,8 +1675,18 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The service key lacks the scope, or a cookie came without a sign that the page meant it. Code: `forbidden`. */
+        /** @description The service key lacks the scope. Code: `forbidden`. */
         Forbidden: {
+            headers: {
+                "x-request-id": components["headers"]["RequestId"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The `Idempotency-Key` stands for a push that was erased since. Code: `gone`. */
+        Gone: {
             headers: {
                 "x-request-id": components["headers"]["RequestId"];
                 [name: string]: unknown;
@@ -1897,6 +1907,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
+            410: components["responses"]["Gone"];
             413: components["responses"]["PayloadTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["Unprocessable"];
@@ -2556,7 +2567,6 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
             413: components["responses"]["PayloadTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["Unprocessable"];
@@ -2590,7 +2600,6 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
             413: components["responses"]["PayloadTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["Unprocessable"];
@@ -2622,7 +2631,6 @@ export interface operations {
                 content?: never;
             };
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             500: components["responses"]["Misconfigured"];
             503: components["responses"]["Unavailable"];
@@ -2654,7 +2662,6 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             500: components["responses"]["Misconfigured"];
             503: components["responses"]["Unavailable"];
@@ -2686,7 +2693,6 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             500: components["responses"]["Misconfigured"];
             503: components["responses"]["Unavailable"];
@@ -2718,7 +2724,6 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             500: components["responses"]["Misconfigured"];
             503: components["responses"]["Unavailable"];
@@ -2750,7 +2755,6 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             500: components["responses"]["Misconfigured"];
             503: components["responses"]["Unavailable"];
@@ -2806,7 +2810,6 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
             413: components["responses"]["PayloadTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["Unprocessable"];

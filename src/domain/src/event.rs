@@ -934,6 +934,45 @@ mod tests {
         }
     }
 
+    /// The names of the members of an interface in `types/events.d.ts`.
+    fn typed(interface: &str) -> Vec<&'static str> {
+        let types = include_str!("../../../types/events.d.ts");
+        let (_, after) = types
+            .split_once(&format!("export interface {interface} {{\n"))
+            .unwrap();
+        let (members, _) = after.split_once("\n}\n").unwrap();
+        let named = members.lines().filter_map(|line| {
+            let member = line
+                .strip_prefix("  ")
+                .filter(|member| !member.starts_with(' '))?;
+            match member.strip_prefix('"') {
+                Some(quoted) => quoted.split_once("\":").map(|(name, _)| name),
+                None => member.split_once(':').map(|(name, _)| name),
+            }
+        });
+        named.filter(|name| !name.starts_with(['}', '/', '*'])).collect()
+    }
+
+    #[test]
+    fn the_typescript_types_know_these_events_and_no_others() {
+        let mut known: Vec<_> = every_event().iter().map(|(event, ..)| event.name()).collect();
+        known.dedup();
+        let mut told = typed("ServerToClientEvents");
+        told.sort_unstable();
+        known.sort_unstable();
+        known.dedup();
+        assert_eq!(told, known);
+        let asked = typed("ClientRequests");
+        assert!(asked.len() > MARKS.len());
+        for (name, _) in MARKS {
+            assert!(asked.contains(&name), "{name}");
+        }
+        for name in asked {
+            let unknown = matches!(parse(name, "[]"), Err(EventError::Unknown(_)));
+            assert!(!unknown, "{name}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|join|ping|.{0,20}", argument in "(?s).{0,60}") {

@@ -168,7 +168,7 @@ pub fn apply(head: &Head, entry: Entry, known: Known, around: &Surroundings<'_>)
             edit.remove(&item, Removal::Retracted);
         }
         (EntryKind::Retry(_), Some(item)) if item.is_listed() => edit.requeue(item, around),
-        (EntryKind::Erase(at), _) => edit.head.erasure = Some(Erasure::Running(at)),
+        (EntryKind::Erase(at), _) => edit.head.erasure = Some(Erasure::Running { at, n: entry.n }),
         // Known by another room, taken from the record, or gone from the inbox: only the cursor moves.
         (EntryKind::Push(_) | EntryKind::Retract(_) | EntryKind::Retry(_), _) => {}
     }
@@ -287,10 +287,11 @@ pub fn read_all(head: &Head, up_to: u64, affected: Affected, now: Timestamp) -> 
 pub fn see(head: &Head, up_to: u64, unseen: u64, now: Timestamp) -> (Change, Outcome) {
     let mut edit = Edit::of(head, now);
     let up_to = up_to.min(head.seq);
+    // Also when nothing there was unseen: it is not looked at again.
+    edit.head.seen_up_to = edit.head.seen_up_to.max(up_to);
     if unseen > 0 {
         edit.next_seq();
         edit.head.unseen = edit.head.unseen.saturating_sub(unseen);
-        edit.head.seen_up_to = edit.head.seen_up_to.max(up_to);
         edit.outcome.stores.push(Store::Seen {
             above: head.seen_up_to,
             up_to,

@@ -29,6 +29,8 @@ pub enum Code {
     InvalidIdempotencyKey,
     /// The `Idempotency-Key` was used for another body.
     IdempotencyMismatch,
+    /// The `Idempotency-Key` stands for a push that was erased since.
+    Gone,
     /// A query parameter is not allowed.
     InvalidParameter,
     /// The body is not `application/json`.
@@ -70,6 +72,7 @@ impl Code {
                 "idempotency_mismatch",
                 "This Idempotency-Key was used with another body",
             ),
+            Self::Gone => (410, "gone", "What this Idempotency-Key stands for was erased"),
             Self::InvalidParameter => (400, "invalid_parameter", "A query parameter is not valid"),
             Self::UnsupportedMediaType => {
                 (415, "unsupported_media_type", "The body must be application/json")
@@ -254,7 +257,8 @@ mod tests {
             Code::UnknownType => Code::UnknownTemplate,
             Code::UnknownTemplate => Code::InvalidIdempotencyKey,
             Code::InvalidIdempotencyKey => Code::IdempotencyMismatch,
-            Code::IdempotencyMismatch => Code::InvalidParameter,
+            Code::IdempotencyMismatch => Code::Gone,
+            Code::Gone => Code::InvalidParameter,
             Code::InvalidParameter => Code::UnsupportedMediaType,
             Code::UnsupportedMediaType => Code::PayloadTooLarge,
             Code::PayloadTooLarge => Code::Unauthenticated,

@@ -39,7 +39,7 @@ impl Offset {
 pub struct Pid {
     /// The public id of the session.
     pub sid: String,
-    /// The latest change when the session began.
+    /// How far the client had come when the session began.
     pub began_at: Offset,
 }
 

@@ -411,7 +411,7 @@ impl Session {
     }
 
     /// Joins a namespace: as the session `kept`, or under the fresh public id `sid`. Gives the answer to
-    /// the client's CONNECT. `latest` is the latest change of the inbox.
+    /// the client's CONNECT. `position` is how far the client has come with it.
     pub fn join(
         &mut self,
         now: Timestamp,
@@ -419,11 +419,11 @@ impl Session {
         namespace: Namespace,
         kept: Option<Pid>,
         sid: &str,
-        latest: Offset,
+        position: Offset,
     ) -> (String, Joined) {
         let pid = kept.unwrap_or_else(|| Pid {
             sid: sid.to_owned(),
-            began_at: latest,
+            began_at: position,
         });
         let shown = match self.recovery {
             Recovery::On => Some(pid.encode(rules.signer, &self.identity.user, namespace)),

@@ -2,11 +2,13 @@
 //! forgets what is old. Each run is bounded and the next one goes on. Two runs at once, or one that ends
 //! anywhere, lose nothing and do nothing twice.
 
+use std::slice;
+
 use dormouse_domain::id::NotificationId;
 use dormouse_domain::time::Timestamp;
 use worker::{Env, Error, Result, console_error};
 
-use crate::d1::{Commit, Database, Rest};
+use crate::d1::{Commit, Database, Order, Rest};
 use crate::dispatch::nudge;
 use crate::instruments::{FailPoint, reach};
 use crate::{bindings, clock, settings};
@@ -42,14 +44,16 @@ pub(crate) async fn run(cron: &str, env: &Env) {
 async fn deliver(env: &Env) -> Result<()> {
     let record = bindings::record(env)?;
     let mut nudged: usize = 0;
+    let mut after = None;
     for _ in 0..MAX_DELIVERIES {
         let now = clock::now();
-        let due = record.read_due(now, DUE_AT_ONCE).await?;
-        if due.is_empty() {
+        let (due, last) = record.read_due(now, after, DUE_AT_ONCE).await?;
+        let Some(last) = last else {
             return Ok(());
-        }
+        };
+        after = Some(last);
         reach(FailPoint::CronBeforeCommit).await?;
-        let commits = record.commit(&due, now).await?;
+        let commits = commit(&record, &due, now).await;
         reach(FailPoint::CronCommitted).await?;
         let told = nudge(env, &commits).await;
         reach(FailPoint::CronNudged).await?;
@@ -64,10 +68,31 @@ async fn deliver(env: &Env) -> Result<()> {
     Ok(())
 }
 
+/// Stores what is due, in one transaction; when that fails, each by itself, so that one that can't be stored
+/// holds up no other. What is not stored is tried again by the next run.
+async fn commit(record: &Database, due: &[Order], now: Timestamp) -> Vec<Commit> {
+    let error = match record.commit(due, now).await {
+        Ok(commits) => return commits,
+        Err(error) => error,
+    };
+    console_error!("scheduled pushes could not be stored together: {error}");
+    let mut commits = Vec::with_capacity(due.len());
+    for order in due {
+        match record.commit(slice::from_ref(order), now).await {
+            Ok(stored) => commits.extend(stored),
+            Err(error) => console_error!(
+                "the scheduled push {} is not stored yet: {error}",
+                order.notification.id
+            ),
+        }
+    }
+    commits
+}
+
 fn delivered(commits: &[Commit]) -> Vec<NotificationId> {
     let stored = commits.iter().filter_map(|commit| match commit {
         Commit::Stored(committed) => Some(committed.notification.id),
-        Commit::Scheduled { .. } | Commit::Mismatch | Commit::Nothing => None,
+        Commit::Scheduled { .. } | Commit::Mismatch | Commit::Gone | Commit::Nothing => None,
     });
     stored.collect()
 }
@@ -79,12 +104,23 @@ async fn forget(env: &Env) -> Result<()> {
     let record = bindings::record(env)?;
     let now = clock::now();
     let before = Timestamp::from_ms(now.as_ms().saturating_sub(config.retention_ms));
-    forget_notifications(&record, before).await?;
+    // Each by itself: what can't be forgotten keeps nothing else.
+    let notifications = forget_notifications(&record, before).await;
+    let canceled = forget_canceled(&record, before).await;
+    let keys = forget_keys(&record, now).await;
+    notifications.and(canceled).and(keys)
+}
+
+async fn forget_canceled(record: &Database, before: Timestamp) -> Result<()> {
     for _ in 0..MAX_FORGETTING {
         if record.forget_canceled(before).await? == Rest::Nothing {
             break;
         }
     }
+    Ok(())
+}
+
+async fn forget_keys(record: &Database, now: Timestamp) -> Result<()> {
     for _ in 0..MAX_FORGETTING {
         if record.forget_keys(now).await? == Rest::Nothing {
             break;

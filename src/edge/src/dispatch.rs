@@ -11,7 +11,7 @@ use dormouse_domain::time::{Timestamp, iso};
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde::Serialize;
-use worker::{Env, Result, console_error};
+use worker::{Env, Result};
 
 use crate::d1::{Claim, Commit, Committed, Order, Origin, When};
 use crate::hub_rpc::{EntryRecord, HubCall, HubRequest, NudgeReply};
@@ -19,7 +19,7 @@ use crate::instruments::{FailPoint, reach};
 use crate::{bindings, entropy, nudges};
 
 /// Hubs that are told at the same time.
-const HUBS_AT_ONCE: usize = 100;
+pub(crate) const HUBS_AT_ONCE: usize = 100;
 
 /// A push that somebody asks for.
 pub(crate) struct Asked {
@@ -154,6 +154,7 @@ pub(crate) async fn dispatch(
                 _,
             )) => Ok(Answer::scheduled(&recipients, id, deliver_at, origin)),
             Some((Commit::Mismatch, _)) => Err(Problem::new(Code::IdempotencyMismatch)),
+            Some((Commit::Gone, _)) => Err(Problem::new(Code::Gone)),
             Some((Commit::Nothing, _)) | None => {
                 Err(lapsed.unwrap_or_else(|| Problem::new(Code::Unavailable)))
             }
@@ -247,18 +248,16 @@ pub(crate) async fn nudge(env: &Env, commits: &[Commit]) -> Vec<ToldUsers> {
 /// Brings an entry to its user's hub. The push is stored by now: a hub that can't be reached gets the
 /// nudge by the queue, and failing that by its own cursor when it next hears of anything.
 async fn nudge_one(env: &Env, user: UserId, call: HubCall) -> Told {
-    let error = match HubRequest::new(user.clone(), call)
+    match HubRequest::new(user.clone(), call)
         .send_for::<NudgeReply>(env)
         .await
     {
-        Ok(reply) => return reply.into(),
-        Err(error) => error,
-    };
-    console_error!("a hub could not be reached after a push was stored: {error}");
-    if let Err(error) = nudges::enqueue(env, user).await {
-        console_error!("the nudge could not be queued; the hub's next event brings the push: {error}");
+        Ok(reply) => reply.into(),
+        Err(error) => {
+            nudges::tell_later(env, user, &error).await;
+            Told::Nothing
+        }
     }
-    Told::Nothing
 }
 
 impl Answer {

@@ -1,11 +1,12 @@
 //! The queue `nudges`: hubs that could not be reached after a push was stored are told later.
 
 use dormouse_domain::id::UserId;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use worker::{Env, MessageBatch, MessageExt, QueueRetryOptionsBuilder, Result, console_error};
+use worker::{Env, Error, MessageBatch, MessageExt, QueueRetryOptionsBuilder, Result, console_error};
 
 use crate::bindings;
+use crate::dispatch::HUBS_AT_ONCE;
 use crate::hub_rpc::{HubCall, HubRequest};
 use crate::instruments::{FailPoint, reach};
 
@@ -37,15 +38,25 @@ pub(crate) async fn enqueue(env: &Env, user: UserId) -> Result<()> {
 /// Tells the hubs of these users that their logs have grown: at once, or by the queue, or failing that by
 /// the next they hear of anything.
 pub(crate) async fn catch_up(env: &Env, users: Vec<UserId>) {
-    join_all(users.into_iter().map(|user| async move {
+    let telling = users.into_iter().map(|user| async move {
         let told = HubRequest::new(user.clone(), HubCall::CatchUp).send(env).await;
-        let Err(error) = told else { return };
-        console_error!("a hub could not be told of its log: {error}");
-        if let Err(error) = enqueue(env, user).await {
-            console_error!("the nudge could not be queued; the hub's next event brings the entry: {error}");
+        if let Err(error) = told {
+            tell_later(env, user, &error).await;
         }
-    }))
-    .await;
+    });
+    stream::iter(telling)
+        .buffer_unordered(HUBS_AT_ONCE)
+        .collect::<()>()
+        .await;
+}
+
+/// What could not be brought to a hub, because of `error`, comes by the queue, and failing that when the hub
+/// next hears of anything.
+pub(crate) async fn tell_later(env: &Env, user: UserId, error: &Error) {
+    console_error!("a hub could not be reached after something was stored for it: {error}");
+    if let Err(error) = enqueue(env, user).await {
+        console_error!("the nudge could not be queued; the hub's next event brings the entry: {error}");
+    }
 }
 
 /// Takes a batch; each message is acknowledged or comes again by itself.
@@ -54,7 +65,7 @@ pub(crate) async fn consume(batch: &MessageBatch<Nudge>, env: &Env) {
         let message = match message {
             Ok(message) => message,
             Err(error) => {
-                // The platform counts its deliveries; it ends in the dead-letter queue.
+                // Neither acknowledged nor asked for again, it counts as taken: it would never be of use.
                 console_error!("a nudge of another shape: {error}");
                 continue;
             }

@@ -42,13 +42,15 @@ const ERASE_PAGE: u32 = 100;
 /// When the record could not be written; what was removed by then stays removed.
 pub(crate) async fn erase(env: &Env, user: &UserId, n: u64) -> Result<()> {
     let record = bindings::record(env)?;
+    let mut after = 0;
     loop {
-        let page = record.room_notifications(user, n, ERASE_PAGE).await?;
+        let page = record.room_notifications(user, after, n, ERASE_PAGE).await?;
         let Some((last, _)) = page.last() else {
             return record.erase_room(user, n).await;
         };
         let ids: Vec<_> = page.iter().map(|(_, id)| *id).collect();
         record.erase_deliveries(user, &ids).await?;
-        record.erase_room(user, *last).await?;
+        after = *last;
+        record.erase_room(user, after).await?;
     }
 }

@@ -8,7 +8,7 @@
 //! they return and no others. A push that is delivered and acknowledged writes eight rows: item, its
 //! two indexes, `hub` and `unsettled` when it comes; item, `unsettled` twice when it is settled.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use dormouse_domain::change::Change;
@@ -50,7 +50,7 @@ CREATE TABLE hub (
   expires_at INTEGER,
   preferences TEXT NOT NULL,
   erased_at INTEGER,
-  erasing INTEGER NOT NULL
+  erased_up_to INTEGER
 );
 CREATE TABLE items (
   place INTEGER PRIMARY KEY,
@@ -76,7 +76,8 @@ CREATE TABLE items (
 CREATE INDEX items_by_read ON items ((read_at IS NULL), place) WHERE moved_at IS NULL;
 CREATE INDEX items_waiting ON items (place) WHERE status IN ('pending', 'failed') AND due_at IS NULL;
 CREATE INDEX items_expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
-CREATE INDEX items_collapsing ON items (collapse_key) WHERE collapse_key IS NOT NULL;
+CREATE INDEX items_collapsing ON items (collapse_key)
+  WHERE collapse_key IS NOT NULL AND read_at IS NULL AND moved_at IS NULL;
 CREATE TABLE unsettled (
   recipient_id TEXT NOT NULL PRIMARY KEY,
   revision INTEGER NOT NULL,
@@ -95,7 +96,7 @@ const FROM_VERSION_1: (&str, &str) = (
     "ALTER TABLE items RENAME TO items_1",
     "
 INSERT INTO hub SELECT 1, 2, user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at,
-  0, 0, NULL, '{\"muted\":[]}', NULL, 0 FROM head;
+  0, 0, NULL, '{\"muted\":[]}', NULL, NULL FROM head;
 INSERT INTO items SELECT seq, recipient_id, notification_id, created_at, content, read_at, read_at, NULL, NULL,
   CASE WHEN delivered_at IS NULL THEN 'pending' ELSE 'delivered' END, attempts, 0, NULL, delivered_at,
   CASE WHEN delivered_at IS NULL THEN NULL ELSE 'sent' END, NULL, NULL,
@@ -128,6 +129,8 @@ pub(crate) struct Storage {
     sql: SqlStorage,
     /// Whether the tables were found; they never go again.
     found: Rc<Cell<bool>>,
+    /// The head row, once it was read: nobody else writes it.
+    head: Rc<RefCell<Option<Head>>>,
 }
 
 /// What the hub owes the record, and how to strike it off.
@@ -144,17 +147,23 @@ impl Storage {
             raw,
             sql,
             found: Rc::default(),
+            head: Rc::default(),
         }
     }
 
     /// The inbox as a whole; `None` before anything happened to it.
     pub(crate) fn head(&self) -> Result<Option<Head>> {
+        if let Some(head) = self.head.borrow().as_ref() {
+            return Ok(Some(head.clone()));
+        }
         let rows: Vec<HeadRow> = self.rows(
             "SELECT user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at, seen_up_to,
-               suppressed, expires_at, preferences, erased_at, erasing FROM hub",
+               suppressed, expires_at, preferences, erased_at, erased_up_to FROM hub",
             vec![],
         )?;
-        rows.into_iter().next().map(HeadRow::into_head).transpose()
+        let head = rows.into_iter().next().map(HeadRow::into_head).transpose()?;
+        self.head.replace(head.clone());
+        Ok(head)
     }
 
     /// An item by the user's record of it, wherever it is kept.
@@ -299,11 +308,13 @@ impl Storage {
 
     /// Unread items in the inbox with this `collapse_key`.
     pub(crate) fn collapsing(&self, key: &str) -> Result<Vec<Item>> {
-        let items = self.items(
-            &format!("SELECT {ITEM_COLUMNS} FROM items WHERE collapse_key IS NOT NULL AND collapse_key = ?1"),
+        self.items(
+            &format!(
+                "SELECT {ITEM_COLUMNS} FROM items
+                 WHERE collapse_key IS NOT NULL AND read_at IS NULL AND moved_at IS NULL AND collapse_key = ?1"
+            ),
             vec![key.into()],
-        )?;
-        Ok(items.into_iter().filter(Item::is_unread).collect())
+        )
     }
 
     /// The oldest items of each folder, without what they say: at most `limit` each.
@@ -391,9 +402,9 @@ impl Storage {
 
     /// Strikes off what was written to the record, unless it has changed since it was read.
     pub(crate) fn strike_off(&self, outbox: &Outbox) -> Result<()> {
-        const WRITTEN: &str = "EXISTS (
-           SELECT 1 FROM json_each(?1) AS s
-           WHERE s.value ->> 0 = unsettled.recipient_id AND s.value ->> 1 = unsettled.revision)";
+        // From the list to the rows: the other way round, every row would go through the list.
+        const WRITTEN: &str =
+            "(recipient_id, revision) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
         let rows = serde_json::to_string(&outbox.revisions)?;
         self.rows::<Nothing>(
             &format!("DELETE FROM unsettled WHERE due_at IS NULL AND {WRITTEN}"),
@@ -420,6 +431,7 @@ impl Storage {
 
     /// Leaves nothing but `head`.
     pub(crate) fn wipe(&self, head: Head) -> Result<()> {
+        self.head.replace(None);
         for table in ["unsettled", "items", "log", "hub"] {
             self.rows::<Nothing>(&format!("DELETE FROM {table}"), vec![])?;
         }
@@ -431,11 +443,27 @@ impl Storage {
         if stores.is_empty() {
             return Ok(());
         }
+        let head = stores.iter().rev().find_map(|store| match store {
+            Store::Head(head) => Some(head.clone()),
+            Store::Insert(..)
+            | Store::Move(_)
+            | Store::State(..)
+            | Store::Log(_)
+            | Store::ReadAll { .. }
+            | Store::Seen { .. } => None,
+        });
         let storage = self.clone();
         let written = self.transaction(move || storage.write(&stores));
-        if written.is_err() {
-            // The tables may have been made in what was rolled back.
-            self.found.set(false);
+        match (&written, head) {
+            (Ok(()), None) => {}
+            (Ok(()), head @ Some(_)) => {
+                self.head.replace(head);
+            }
+            (Err(_), _) => {
+                // The tables may have been made in what was rolled back.
+                self.found.set(false);
+                self.head.replace(None);
+            }
         }
         written
     }
@@ -471,14 +499,14 @@ impl Storage {
     fn write_head(&self, head: &Head) -> Result<()> {
         self.rows::<Nothing>(
             "INSERT INTO hub (id, version, user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at,
-               seen_up_to, suppressed, expires_at, preferences, erased_at, erasing)
+               seen_up_to, suppressed, expires_at, preferences, erased_at, erased_up_to)
              VALUES (1, 2, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
              ON CONFLICT (id) DO UPDATE SET
                seq = excluded.seq, unread = excluded.unread, unseen = excluded.unseen, cursor = excluded.cursor,
                online_since = excluded.online_since, last_seen_at = excluded.last_seen_at,
                catch_up_at = excluded.catch_up_at, seen_up_to = excluded.seen_up_to,
                suppressed = excluded.suppressed, expires_at = excluded.expires_at,
-               preferences = excluded.preferences, erased_at = excluded.erased_at, erasing = excluded.erasing",
+               preferences = excluded.preferences, erased_at = excluded.erased_at, erased_up_to = excluded.erased_up_to",
             vec![
                 head.user.as_str().into(),
                 integer(head.seq)?,
@@ -493,7 +521,10 @@ impl Storage {
                 instant(head.expires_at)?,
                 serde_json::to_string(&head.preferences)?.into(),
                 instant(head.erasure.map(Erasure::at))?,
-                i64::from(matches!(head.erasure, Some(Erasure::Running(_)))).into(),
+                match head.erasure {
+                    Some(Erasure::Running { n, .. }) => integer(n)?,
+                    Some(Erasure::Done(_)) | None => SqlStorageValue::Null,
+                },
             ],
         )
         .map(|_| ())
@@ -778,15 +809,15 @@ struct HeadRow {
     expires_at: Option<f64>,
     preferences: String,
     erased_at: Option<f64>,
-    erasing: f64,
+    erased_up_to: Option<f64>,
 }
 
 impl HeadRow {
     fn into_head(self) -> Result<Head> {
-        let erasure = if self.erasing == 0.0 {
-            Erasure::Done
-        } else {
-            Erasure::Running
+        let erased_up_to = self.erased_up_to.map(unsigned);
+        let erasure = |at| match erased_up_to {
+            Some(n) => Erasure::Running { at, n },
+            None => Erasure::Done(at),
         };
         Ok(Head {
             user: UserId::parse(&self.user_id).map_err(corrupt)?,

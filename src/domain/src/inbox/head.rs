@@ -40,8 +40,13 @@ pub struct Head {
 /// The user was erased: what was before is gone or going, and tokens from before are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Erasure {
-    /// Rows are still being removed.
-    Running(Timestamp),
+    /// Rows are still being removed from the record.
+    Running {
+        /// When the user was erased.
+        at: Timestamp,
+        /// The entry of the user's room that said so: what came after it stays.
+        n: u64,
+    },
     /// Nothing is left.
     Done(Timestamp),
 }
@@ -51,7 +56,7 @@ impl Erasure {
     #[must_use]
     pub const fn at(self) -> Timestamp {
         match self {
-            Self::Running(at) | Self::Done(at) => at,
+            Self::Running { at, .. } | Self::Done(at) => at,
         }
     }
 }

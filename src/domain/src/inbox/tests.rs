@@ -289,10 +289,10 @@ fn after_an_erasure_only_tokens_issued_later_speak_for_the_user() {
     for (erasure, issued_at, accepted) in [
         (None, None, true),
         (None, before, true),
-        (Some(Erasure::Running(NOW)), None, false),
-        (Some(Erasure::Running(NOW)), before, false),
-        (Some(Erasure::Running(NOW)), then, false),
-        (Some(Erasure::Running(NOW)), after, true),
+        (Some(Erasure::Running { at: NOW, n: 8 }), None, false),
+        (Some(Erasure::Running { at: NOW, n: 8 }), before, false),
+        (Some(Erasure::Running { at: NOW, n: 8 }), then, false),
+        (Some(Erasure::Running { at: NOW, n: 8 }), after, true),
         (Some(Erasure::Done(NOW)), None, false),
         (Some(Erasure::Done(NOW)), then, false),
         (Some(Erasure::Done(NOW)), after, true),
@@ -613,7 +613,7 @@ fn an_erase_entry_begins_the_erasure_and_changes_nothing_else() {
     });
     let expected = Head {
         cursor: 8,
-        erasure: Some(Erasure::Running(EARLIER)),
+        erasure: Some(Erasure::Running { at: EARLIER, n: 8 }),
         ..head()
     };
     assert_eq!(head_after(&head(), &outcome), expected);
@@ -923,7 +923,8 @@ fn what_is_seen_stays_seen_and_nothing_is_seen_before_it_came() {
             10,
         ),
         (3, 0, 3, vec![], 4),
-        (10, 0, 10, vec![], 4),
+        // Nothing happens, and it is not looked through again.
+        (10, 0, 10, vec!["head seq 10 unread 2 unseen 1 cursor 7"], 10),
     ] {
         let before = Head {
             seen_up_to: 4,

@@ -56,6 +56,8 @@ pub(crate) enum Commit {
     },
     /// The key stands for a push of another body.
     Mismatch,
+    /// The key stands for a push that was erased since.
+    Gone,
     /// There is no such push: it was canceled, or it lapsed and its key stands for nothing.
     Nothing,
 }
@@ -334,6 +336,7 @@ impl Winner {
         }
         let (Some(created_at), Some(audience)) = (self.created_at, self.audience) else {
             return match order.when {
+                When::Now if origin == Origin::Replayed => Ok(Commit::Gone),
                 When::Now => Err(missing("a stored push")),
                 When::Later(_) | When::Due(_) | When::Lapsed(_) => Ok(Commit::Nothing),
             };

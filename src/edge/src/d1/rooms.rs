@@ -34,6 +34,18 @@ SELECT r.value ->> 0, (SELECT MAX(n) FROM audience WHERE room = r.value ->> 0) +
 FROM notifications, json_each(notifications.audience) AS r
 WHERE notifications.id = ?1 AND notifications.retracted_at IS NULL";
 
+const APPEND_ERASE: &str = "
+INSERT INTO audience (room, n, kind, ref)
+SELECT ?1, COALESCE((SELECT MAX(n) FROM audience WHERE room = ?1), 0) + 1, 'erase', ?2";
+
+/// Goes through all that waits, which is little beside what was sent: an index by room would cost every
+/// scheduled push a row.
+const LEAVE_SCHEDULED: &str = "
+UPDATE scheduled SET rooms = (SELECT json_group_array(value) FROM json_each(rooms) WHERE value <> ?1)
+WHERE EXISTS (SELECT 1 FROM json_each(scheduled.rooms) WHERE value = ?1)";
+
+const DELETE_UNADDRESSED: &str = "DELETE FROM scheduled WHERE rooms = '[]'";
+
 /// Another round for those whose delivery failed for good, at most this many at once.
 const RETRY_AT_ONCE: u32 = 1_000;
 
@@ -215,26 +227,25 @@ impl Database {
             .map(Some)
     }
 
-    /// Marks a user as erased: the last entry of their log that counts for what was before.
+    /// Marks a user as erased: the last entry of their log that counts for what was before. What waits for
+    /// them will not come.
     ///
     /// # Errors
     /// When the record could not be written.
     pub(crate) async fn mark_erased(&self, user: &UserId, now: Timestamp) -> Result<()> {
-        let bound = [
-            JsValue::from(user_room(user)),
-            JsValue::from(now.as_ms().to_string()),
+        let room = JsValue::from(user_room(user));
+        let erased_at = JsValue::from(now.as_ms().to_string());
+        let statements = vec![
+            self.statement(APPEND_ERASE, &[room.clone(), erased_at])?,
+            self.statement(LEAVE_SCHEDULED, &[room])?,
+            self.statement(DELETE_UNADDRESSED, &[])?,
         ];
-        self.one(
-            "INSERT INTO audience (room, n, kind, ref)
-             SELECT ?1, COALESCE((SELECT MAX(n) FROM audience WHERE room = ?1), 0) + 1, 'erase', ?2",
-            &bound,
-        )
-        .await
-        .map(|_| ())
+        self.batch(statements).await.map(|_| ())
     }
 
     /// Removes what the record holds of these notifications for one user: the deliveries, the user's
-    /// name in the audience, and what was for nobody else altogether.
+    /// name in the audience, and what was for nobody else altogether. A key stays, and says that its push is
+    /// gone: repeated, that would come back.
     ///
     /// # Errors
     /// When the record could not be written; then nothing is.
@@ -242,7 +253,6 @@ impl Database {
         let ids = JsValue::from(serde_json::to_string(ids)?);
         let room = JsValue::from(user_room(user));
         let named = "IN (SELECT value FROM json_each(?1))";
-        let orphans = format!("(SELECT id FROM notifications WHERE id {named} AND audience = '[]')");
         let statements = [
             (
                 format!("DELETE FROM deliveries WHERE notification_id {named} AND user_id = ?2"),
@@ -255,10 +265,6 @@ impl Database {
                      WHERE id {named}"
                 ),
                 vec![ids.clone(), room],
-            ),
-            (
-                format!("DELETE FROM idempotency WHERE notification_id IN {orphans}"),
-                vec![ids.clone()],
             ),
             (
                 format!("DELETE FROM notifications WHERE id {named} AND audience = '[]'"),
@@ -287,14 +293,15 @@ impl Database {
         .map(|_| ())
     }
 
-    /// The oldest notifications pushed to a user's room, at most `limit` of them up to and including entry
-    /// `n`, with their entries.
+    /// The oldest notifications pushed to a user's room after entry `after`, at most `limit` of them up to
+    /// and including entry `n`, with their entries.
     ///
     /// # Errors
     /// When the record could not be read.
     pub(crate) async fn room_notifications(
         &self,
         user: &UserId,
+        after: u64,
         n: u64,
         limit: u32,
     ) -> Result<Vec<(u64, NotificationId)>> {
@@ -304,10 +311,15 @@ impl Database {
             #[serde(rename = "ref")]
             reference: String,
         }
-        let bound = [JsValue::from(user_room(user)), number(n), JsValue::from(limit)];
+        let bound = [
+            JsValue::from(user_room(user)),
+            number(after),
+            number(n),
+            JsValue::from(limit),
+        ];
         let rows: Vec<Row> = self
             .one(
-                "SELECT n, ref FROM audience WHERE room = ?1 AND n <= ?2 AND kind = 'push' ORDER BY n LIMIT ?3",
+                "SELECT n, ref FROM audience WHERE room = ?1 AND n > ?2 AND n <= ?3 AND kind = 'push' ORDER BY n LIMIT ?4",
                 &bound,
             )
             .await?

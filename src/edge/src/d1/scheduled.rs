@@ -20,7 +20,8 @@ pub(crate) enum Cancellation {
 
 const READ_DUE: &str = "
 SELECT id, deliver_at, content, rooms FROM scheduled
-WHERE canceled_at IS NULL AND deliver_at <= ?1 ORDER BY deliver_at LIMIT ?2";
+WHERE canceled_at IS NULL AND deliver_at <= ?1 AND (deliver_at, id) > (?3, ?4)
+ORDER BY deliver_at, id LIMIT ?2";
 
 /// Once its notification is stored it is too late.
 const CANCEL: &str = "
@@ -32,23 +33,37 @@ const READ_CANCELED: &str = "SELECT canceled_at FROM scheduled WHERE id = ?1";
 const DELETE_SCHEDULED: &str = "DELETE FROM scheduled WHERE id IN (SELECT value FROM json_each(?1))";
 
 impl Database {
-    /// What is due at `now`, longest due first, at most `limit`, as orders for [`Database::commit`]. What
-    /// was stored already and not [`Database::settle_scheduled`] comes again.
+    /// What is due at `now`, longest due first, at most `limit` after the place `after`, as orders for
+    /// [`Database::commit`], and the place of the last; `None` when nothing is due. What was stored already
+    /// and not [`Database::settle_scheduled`] comes again.
     ///
     /// # Errors
     /// When the record could not be read.
-    pub(crate) async fn read_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Order>> {
-        let due = self
-            .one(READ_DUE, &[timestamp(now), JsValue::from(limit)])
-            .await?;
-        let rows: Vec<DueRow> = due.results()?;
+    pub(crate) async fn read_due(
+        &self,
+        now: Timestamp,
+        after: Option<DuePlace>,
+        limit: u32,
+    ) -> Result<(Vec<Order>, Option<DuePlace>)> {
+        let after = after.unwrap_or_default();
+        let bound = [
+            timestamp(now),
+            JsValue::from(limit),
+            JsValue::from(after.deliver_at),
+            JsValue::from(after.id),
+        ];
+        let rows: Vec<DueRow> = self.one(READ_DUE, &bound).await?.results()?;
+        let last = rows.last().map(|row| DuePlace {
+            deliver_at: row.deliver_at,
+            id: row.id.clone(),
+        });
         let orders = rows.into_iter().filter_map(|row| {
             // It would hold up all that come after it.
             row.into_order(now)
                 .inspect_err(|error| console_error!("a scheduled push is passed over: {error}"))
                 .ok()
         });
-        Ok(orders.collect())
+        Ok((orders.collect(), last))
     }
 
     /// Strikes off pushes that are stored, and of which the users' objects were told.
@@ -83,6 +98,13 @@ impl Database {
             None => Cancellation::NotScheduled,
         })
     }
+}
+
+/// A place among what is due.
+#[derive(Default)]
+pub(crate) struct DuePlace {
+    deliver_at: f64,
+    id: String,
 }
 
 #[derive(Deserialize)]

@@ -230,11 +230,9 @@ impl Hub {
         match rest {
             Rest::Nothing => return Ok(()),
             Rest::Finish => {}
-            Rest::CatchUp => {
-                self.catch_up_again(user).await?;
-                self.prune(user)?;
-            }
+            Rest::CatchUp => self.catch_up_again(user).await?,
         }
+        self.prune()?;
         self.arm().await?;
         self.drain().await;
         Ok(())

@@ -6,13 +6,13 @@ use std::time::Duration;
 use dormouse_domain::alarm;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{
-    self, Emission, Entry, EntryKind, Head, Known, Outcome, Place, Store, Surroundings,
+    self, Debt, Emission, Entry, EntryKind, Head, Known, Outcome, Place, Store, Surroundings,
 };
 use dormouse_domain::item::Folder;
 use dormouse_domain::recovery::MAX_REPLAYED;
 use worker::{Delay, Error, Result, console_error};
 
-use super::{Due, Hub};
+use super::{Due, Hub, Owed};
 use crate::hub_rpc::NudgeReply;
 use crate::instruments::{FailPoint, reach};
 use crate::sockets::{Connection, broadcast, listeners};
@@ -48,7 +48,6 @@ impl Hub {
     }
 
     async fn apply_up_to(self: &Rc<Self>, user: &UserId, n: u64) -> Result<()> {
-        self.finish_erasure().await?;
         for _ in 0..PATIENCE_LOOKS {
             self.apply_held(user).await?;
             if self.head(user)?.place(n) == Place::Applied {
@@ -65,37 +64,39 @@ impl Hub {
         }
     }
 
-    /// Applies held entries for as long as the next one is there.
+    /// Applies held entries for as long as the next one is there. Nothing comes in while a user is being
+    /// erased: each time around, that is finished first.
     async fn apply_held(&self, user: &UserId) -> Result<()> {
         loop {
+            self.finish_erasure().await?;
             let next = self.head(user)?.cursor.saturating_add(1);
             let Some(entry) = self.memory.borrow_mut().held.remove(&next) else {
                 return Ok(());
             };
             let emissions = self.apply(user, entry).await?;
             self.emit(&emissions)?;
-            self.finish_erasure().await?;
         }
     }
 
     /// Reads what is missing from the record and applies it. Many notifications at once are sent as a
     /// batch.
     pub(super) async fn catch_up(&self, user: &UserId) -> Result<()> {
-        self.finish_erasure().await?;
         loop {
+            self.finish_erasure().await?;
             let entries = record::pull(&self.env, user, self.head(user)?.cursor).await?;
             if entries.is_empty() {
                 return self.apply_held(user).await;
             }
             let mut emissions = Vec::new();
             for entry in entries {
+                self.finish_erasure().await?;
                 // While the record was read, a nudge may have brought some of these.
                 if self.head(user)?.place(entry.n) != Place::Applied {
+                    // What is not told yet from before an erasure is not told at all.
                     if matches!(entry.kind, EntryKind::Erase(_)) {
                         emissions.clear();
                     }
                     emissions.extend(self.apply(user, entry).await?);
-                    self.finish_erasure().await?;
                 }
             }
             let threshold = self.config()?.batch_threshold;
@@ -146,7 +147,7 @@ impl Hub {
         })?;
         self.store(stores)?;
         if erased {
-            // However long the record takes, nobody is shown anything from before.
+            // However long the record takes: what was before is in no list from now on.
             self.disconnect()?;
             // Numbers go on, and leap: a client that comes back with an old one has missed too much to recover.
             let Head {
@@ -191,6 +192,11 @@ impl Hub {
 
     /// Stores, and keeps in mind when the clock moves the next delivery on.
     pub(super) fn store(&self, stores: Vec<Store>) -> Result<()> {
+        let owes = stores.iter().any(|store| match store {
+            Store::Insert(_, debt) | Store::State(_, debt) => *debt == Debt::Owed,
+            Store::ReadAll { .. } | Store::Seen { .. } => true,
+            Store::Head(_) | Store::Move(_) | Store::Log(_) => false,
+        });
         let due = stores
             .iter()
             .filter_map(|store| match store {
@@ -204,6 +210,9 @@ impl Hub {
             .min();
         self.storage.apply(stores)?;
         let mut memory = self.memory.borrow_mut();
+        if owes {
+            memory.owed = Owed::Known(Debt::Owed);
+        }
         if let Due::Known(known) = memory.due {
             memory.due = Due::Known(known.into_iter().chain(due).min());
         }

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use dormouse_domain::alarm::{self, Needs};
 use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
-use dormouse_domain::inbox::{Entry, Head};
+use dormouse_domain::inbox::{Debt, Entry, Head};
 use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::Decoder;
 use serde::Serialize;
@@ -71,10 +71,19 @@ struct Memory {
     held: BTreeMap<u64, Entry>,
     alarm: Alarm,
     due: Due,
-    /// Whether what is owed to the record could not be paid.
-    owing: bool,
+    owed: Owed,
     /// When retention was last looked after.
     pruned_at: Option<Timestamp>,
+}
+
+/// What is known of debts to the record.
+#[derive(Clone, Copy, Default)]
+enum Owed {
+    /// It has to be looked up.
+    #[default]
+    Unknown,
+    /// There are some, or none.
+    Known(Debt),
 }
 
 /// What is known of when the clock moves the next delivery on.
@@ -210,6 +219,7 @@ impl Hub {
                 self.catch_up_again(&head.user).await?;
             }
         }
+        self.prune()?;
         self.drain().await;
         self.arm().await
     }
@@ -219,6 +229,9 @@ impl Hub {
     fn finish(self: &Rc<Self>) {
         let hub = Rc::clone(self);
         self.state.wait_until(async move {
+            if let Err(error) = hub.prune() {
+                console_error!("what is old could not be removed: {error}");
+            }
             if let Err(error) = hub.arm().await {
                 console_error!("the alarm could not be set: {error}");
             }
@@ -231,7 +244,7 @@ impl Hub {
     /// unset.
     fn may_be_behind(&self) -> bool {
         let memory = self.memory.borrow();
-        memory.owing || matches!(memory.alarm, Alarm::Unknown)
+        matches!(memory.owed, Owed::Known(Debt::Owed)) || matches!(memory.alarm, Alarm::Unknown)
     }
 
     /// Sets the alarm when something is due before it.

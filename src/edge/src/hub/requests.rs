@@ -7,12 +7,13 @@ use dormouse_domain::command::{Command, Mark};
 use dormouse_domain::delivery::Via;
 use dormouse_domain::id::{RecipientId, UserId};
 use dormouse_domain::inbox::{self, Counts, Head, Store};
-use dormouse_domain::item::{ExportedItem, Folder, Item, ListedItem};
+use dormouse_domain::item::{Folder, Item, ListedItem};
 use dormouse_domain::page::{Cursor, PageRequest, entity_tag, matches_entity_tag};
 use dormouse_domain::preferences::Preferences;
 use dormouse_domain::presence::Presence;
 use dormouse_domain::time::{Timestamp, iso};
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use worker::{Response, Result};
 
 use super::Hub;
@@ -24,8 +25,9 @@ use crate::http::json;
 const SCAN_PAGE: usize = 100;
 const SCAN_PAGES: usize = 5;
 
-/// Items on a page of an export.
+/// Items on a page of an export, and after how many bytes of them it ends.
 const EXPORT_PAGE: usize = 500;
+const EXPORT_BYTES: usize = 4 * 1_000 * 1_000;
 
 impl Hub {
     // ---- what the user does ----
@@ -53,9 +55,12 @@ impl Hub {
                 inbox::read_all(&head, up_to, self.storage.unread_up_to(up_to)?, now)
             }
             Command::Seen { up_to } => {
-                let unseen = self
-                    .storage
-                    .unseen_between(head.seen_up_to, up_to.min(head.seq))?;
+                let unseen = match head.unseen {
+                    0 => 0,
+                    _ => self
+                        .storage
+                        .unseen_between(head.seen_up_to, up_to.min(head.seq))?,
+                };
                 inbox::see(&head, up_to, unseen, now)
             }
         };
@@ -76,8 +81,9 @@ impl Hub {
     /// Notes that a device has these items; gives how many of them there are.
     pub(super) fn acknowledge(&self, user: &UserId, ids: &[RecipientId]) -> Result<usize> {
         let mut items = self.storage.bare_items(ids)?;
-        items.retain(Item::is_listed);
+        // Another device may have deleted one meanwhile: that is no mistake of this one's.
         let known = items.len();
+        items.retain(Item::is_listed);
         self.carry_out(inbox::confirm(&self.head(user)?, items, Via::Ack, clock::now()))?;
         Ok(known)
     }
@@ -199,7 +205,7 @@ impl Hub {
             presence: Presence<'a>,
             #[serde(flatten)]
             counts: Counts,
-            items: Vec<ExportedItem<'a>>,
+            items: Vec<Box<RawValue>>,
             next_cursor: Option<String>,
         }
         if self.expire()? {
@@ -207,10 +213,20 @@ impl Hub {
         }
         let head = self.head(user)?;
         let sessions = self.sessions()?;
-        let mut rows = self.storage.everything(above, EXPORT_PAGE.saturating_add(1))?;
-        let more = rows.len() > EXPORT_PAGE;
-        rows.truncate(EXPORT_PAGE);
-        let next = rows.last().filter(|_| more).map(|(place, _)| *place);
+        let rows = self.storage.everything(above, EXPORT_PAGE.saturating_add(1))?;
+        let mut items: Vec<Box<RawValue>> = Vec::new();
+        let mut room = EXPORT_BYTES;
+        let mut next = None;
+        let total = rows.len();
+        for (place, item) in rows {
+            let json = to_raw_value(&item.exported())?;
+            room = room.saturating_sub(json.get().len());
+            items.push(json);
+            if items.len() == EXPORT_PAGE || room == 0 {
+                next = (items.len() < total).then_some(place);
+                break;
+            }
+        }
         let now = clock::now();
         json(
             200,
@@ -220,7 +236,7 @@ impl Hub {
                 preferences: &head.preferences,
                 presence: Presence::of(user, Some(&head), &sessions, now),
                 counts: head.counts(),
-                items: rows.iter().map(|(_, item)| item.exported()).collect(),
+                items,
                 next_cursor: next.map(|before| Cursor { before }.encode()),
             },
         )

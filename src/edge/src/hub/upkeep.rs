@@ -6,7 +6,7 @@ use dormouse_domain::inbox::{self, Debt, Erasure, Head, Store};
 use dormouse_domain::item::Item;
 use worker::{Result, console_error};
 
-use super::{Due, Hub};
+use super::{Due, Hub, Owed};
 use crate::{clock, record};
 
 /// Items the clock bears on that are dealt with at once.
@@ -75,22 +75,26 @@ impl Hub {
 
     /// Lets go of what is older than the record keeps it, a little at a time and only when the hub is
     /// awake anyway.
-    pub(super) fn prune(&self, user: &UserId) -> Result<()> {
+    pub(super) fn prune(&self) -> Result<()> {
         let now = clock::now();
-        let before = self.memory.borrow_mut().pruned_at.replace(now);
+        let before = self.memory.borrow().pruned_at;
+        let Some(head) = self.storage.head()? else {
+            return Ok(());
+        };
         if before.is_some_and(|at| now.since(at) < RETENTION_INTERVAL_MS) {
-            self.memory.borrow_mut().pruned_at = before;
             return Ok(());
         }
         let retention_ms = self.config()?.retention_ms;
-        let mut old = self.storage.oldest(RETENTION_PAGE)?;
-        old.retain(|item| now.since(item.notification.created_at) > retention_ms);
-        if old.is_empty() {
+        let is_old = |item: &Item| now.since(item.notification.created_at) > retention_ms;
+        // Every wake-up looks, so it looks at one item of each folder first.
+        if !self.storage.oldest(1)?.iter().any(is_old) {
+            self.memory.borrow_mut().pruned_at = Some(now);
             return Ok(());
         }
+        let mut old = self.storage.oldest(RETENTION_PAGE)?;
+        old.retain(is_old);
         let ids: Vec<RecipientId> = old.iter().map(|item| item.recipient_id).collect();
         let listed = old.into_iter().filter(Item::is_listed).collect();
-        let head = self.head(user)?;
         let connections = self.connections()?;
         let outcome = self.around(&connections, |around| {
             Ok(inbox::on_timer(
@@ -109,12 +113,19 @@ impl Hub {
 
     /// Whether anything is owed to the record.
     pub(super) fn debt(&self, head: Option<&Head>) -> Result<Debt> {
-        let erasing = head.is_some_and(|head| matches!(head.erasure, Some(Erasure::Running(_))));
-        if erasing || !self.storage.outbox(1)?.owed.is_empty() {
-            Ok(Debt::Owed)
-        } else {
-            Ok(Debt::None)
+        if head.is_some_and(|head| matches!(head.erasure, Some(Erasure::Running { .. }))) {
+            return Ok(Debt::Owed);
         }
+        if let Owed::Known(debt) = self.memory.borrow().owed {
+            return Ok(debt);
+        }
+        let debt = if self.storage.outbox(1)?.owed.is_empty() {
+            Debt::None
+        } else {
+            Debt::Owed
+        };
+        self.memory.borrow_mut().owed = Owed::Known(debt);
+        Ok(debt)
     }
 
     /// Writes to the record what is owed to it. What can't be written stays owed.
@@ -124,7 +135,6 @@ impl Hub {
         }
         let paid = self.pay().await;
         self.flushing.set(false);
-        self.memory.borrow_mut().owing = paid.is_err();
         if let Err(error) = paid {
             console_error!("the record could not be written and is still owed: {error}");
         }
@@ -135,13 +145,30 @@ impl Hub {
             return Ok(());
         };
         self.finish_erasure().await?;
-        loop {
-            let outbox = self.storage.outbox(OUTBOX_PAGE)?;
-            if outbox.owed.is_empty() {
-                return Ok(());
+        while self.debt(None)? == Debt::Owed {
+            // From here on, whatever is owed anew says so.
+            self.memory.borrow_mut().owed = Owed::Known(Debt::None);
+            let paid = self.pay_page(&head.user).await;
+            if !matches!(paid, Ok(Debt::None)) {
+                self.memory.borrow_mut().owed = Owed::Known(Debt::Owed);
             }
-            record::settle(&self.env, &head.user, &outbox.owed).await?;
-            self.storage.strike_off(&outbox)?;
+            paid?;
+        }
+        Ok(())
+    }
+
+    /// Pays a page of what is owed; whether there is more.
+    async fn pay_page(&self, user: &UserId) -> Result<Debt> {
+        let outbox = self.storage.outbox(OUTBOX_PAGE)?;
+        if outbox.owed.is_empty() {
+            return Ok(Debt::None);
+        }
+        record::settle(&self.env, user, &outbox.owed).await?;
+        self.storage.strike_off(&outbox)?;
+        if i64::try_from(outbox.owed.len()).is_ok_and(|paid| paid < OUTBOX_PAGE) {
+            Ok(Debt::None)
+        } else {
+            Ok(Debt::Owed)
         }
     }
 
@@ -151,12 +178,12 @@ impl Hub {
         let Some(head) = self.storage.head()? else {
             return Ok(());
         };
-        let Some(Erasure::Running(at)) = head.erasure else {
+        let Some(Erasure::Running { at, n }) = head.erasure else {
             return Ok(());
         };
-        record::erase(&self.env, &head.user, head.cursor).await?;
+        record::erase(&self.env, &head.user, n).await?;
         match self.storage.head()? {
-            Some(head) if head.erasure == Some(Erasure::Running(at)) => {
+            Some(head) if head.erasure == Some(Erasure::Running { at, n }) => {
                 self.storage.apply(vec![Store::Head(Head {
                     erasure: Some(Erasure::Done(at)),
                     ..head
