@@ -212,4 +212,4 @@ for (const row of [header, ...table]) {
 console.log(`
 An alarm that was set for later goes off later: that is not in its row.
 * counted over ${INTERVALS} intervals of 1 s and scaled to an hour of the default ${DEFAULT_INTERVAL_MS / 1000} s.
-† one Worker request and two object requests more when the first poll is answered before the WebSocket is.`);
+† 5 and 8 when CONNECT is answered before the WebSocket is probed, which takes one poll more; else 4 and 6.`);

@@ -83,6 +83,7 @@ const pushes = [
   { ...push, ttl: 60, deliver_at: "2027-01-15T09:00:00Z" },
   { ...push, expires_at: "2027-02-15T08:00:00+01:00", deliver_at: "2027-01-15T09:00:00.5Z" },
   { ...push, expires_at: "2027-01-15T08:00:00Z", deliver_at: "2020-01-01T00:00:00Z" },
+  { ...push, expires_at: "2027-01-15T08:30:00Z", deliver_at: "2027-01-15T09:00:00Z" },
   { ...push, ttl: 0, type: 7, template: {}, data: [], unknown: 1 },
   { ...push, idempotency_key: "order-1042" },
 ];
@@ -106,7 +107,7 @@ const http = {
   3: ["EIO=4&transport=polling&sid=a&b64=1&keepalive=client", "EIO=4&transport=websocket&case=camel&ack=on&recovery=off"],
   4: ["Paid by **card** ~~x~~ [a](https://example.org) ![b](c.png) <b>d</b>\n\n| a |\n|---|\n"],
   6: [
-    `${JSON.stringify(template)}\n{"a":1.50,"b":{"c":"x"},"d":[true]}`,
+    `${JSON.stringify(template)}\n{"a":1.50,"b":{"c":" x\\n"},"d":[true]}`,
     `${JSON.stringify(template)}\n{"a":{},"b":[],"d":["javascript:"]}`,
     'items.0.name\n{"items":[{"name":null}]}',
     "exam-moved\n",
