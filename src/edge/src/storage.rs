@@ -8,102 +8,31 @@
 //! they return and no others. A push that is delivered and acknowledged writes eight rows: item, its
 //! two indexes, `hub` and `unsettled` when it comes; item, `unsettled` twice when it is settled.
 
+mod rows;
+mod schema;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use dormouse_domain::change::Change;
-use dormouse_domain::delivery::{Delivery, DeliveryColumns, DeliveryStatus, Via};
-use dormouse_domain::id::{NotificationId, RecipientId, UserId};
+use dormouse_domain::id::RecipientId;
 use dormouse_domain::inbox::{Affected, Debt, Erasure, Head, Store};
-use dormouse_domain::item::{Folder, Item, Receipt, Removal};
-use dormouse_domain::notification::Notification;
+use dormouse_domain::item::{Folder, Item, Removal};
 use dormouse_domain::page::Filter;
-use dormouse_domain::preferences::Preferences;
 use dormouse_domain::time::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Function, Reflect};
-use worker::{Error, Result, SqlStorage, SqlStorageValue, State};
+use worker::{Result, SqlStorage, SqlStorageValue, State};
 
+use self::rows::{
+    FOLDER_SIZE, HeadRow, ItemRow, delivery, instant, integer, location, place, text, unsigned,
+};
+use self::schema::{FROM_VERSION_1, SCHEMA};
 use crate::d1::{OwedDelivery, from_number};
 use crate::instruments::{Unit, count};
-
-/// The second version. `place` is [`place`] of folder and `seq`; `moved_at` is when the item left the
-/// inbox. An item without a row in `unsettled` is settled, and the record knows: a row means that
-/// something is owed to the record, or that the clock will move the delivery on.
-const SCHEMA: &str = "
-CREATE TABLE hub (
-  id INTEGER PRIMARY KEY CHECK (id = 1),
-  version INTEGER NOT NULL,
-  user_id TEXT NOT NULL,
-  seq INTEGER NOT NULL,
-  unread INTEGER NOT NULL,
-  unseen INTEGER NOT NULL,
-  cursor INTEGER NOT NULL,
-  online_since INTEGER,
-  last_seen_at INTEGER,
-  catch_up_at INTEGER,
-  seen_up_to INTEGER NOT NULL,
-  suppressed INTEGER NOT NULL,
-  expires_at INTEGER,
-  preferences TEXT NOT NULL,
-  erased_at INTEGER,
-  erased_up_to INTEGER
-);
-CREATE TABLE items (
-  place INTEGER PRIMARY KEY,
-  recipient_id TEXT NOT NULL UNIQUE,
-  notification_id TEXT NOT NULL,
-  created_at INTEGER NOT NULL,
-  content TEXT NOT NULL,
-  read_at INTEGER,
-  seen_at INTEGER,
-  moved_at INTEGER,
-  removal TEXT,
-  status TEXT NOT NULL,
-  attempts INTEGER NOT NULL,
-  retries INTEGER NOT NULL,
-  due_at INTEGER,
-  delivered_at INTEGER,
-  via TEXT,
-  expires_at INTEGER,
-  collapse_key TEXT,
-  receipt_status TEXT NOT NULL,
-  receipt_online INTEGER NOT NULL
-);
-CREATE INDEX items_by_read ON items ((read_at IS NULL), place) WHERE moved_at IS NULL;
-CREATE INDEX items_waiting ON items (place) WHERE status IN ('pending', 'failed') AND due_at IS NULL;
-CREATE INDEX items_expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
-CREATE INDEX items_collapsing ON items (collapse_key)
-  WHERE collapse_key IS NOT NULL AND read_at IS NULL AND moved_at IS NULL;
-CREATE TABLE unsettled (
-  recipient_id TEXT NOT NULL PRIMARY KEY,
-  revision INTEGER NOT NULL,
-  owed INTEGER NOT NULL,
-  due_at INTEGER
-) WITHOUT ROWID;
-CREATE TABLE log (
-  slot INTEGER PRIMARY KEY,
-  seq INTEGER NOT NULL,
-  change TEXT NOT NULL
-);
-";
-
-/// From the first version, which knew of items that are delivered or not, and of nothing else.
-const FROM_VERSION_1: (&str, &str) = (
-    "ALTER TABLE items RENAME TO items_1",
-    "
-INSERT INTO hub SELECT 1, 2, user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at,
-  0, 0, NULL, '{\"muted\":[]}', NULL, NULL FROM head;
-INSERT INTO items SELECT seq, recipient_id, notification_id, created_at, content, read_at, read_at, NULL, NULL,
-  CASE WHEN delivered_at IS NULL THEN 'pending' ELSE 'delivered' END, attempts, 0, NULL, delivered_at,
-  CASE WHEN delivered_at IS NULL THEN NULL ELSE 'sent' END, NULL, NULL,
-  CASE WHEN receipt_delivered = 0 THEN 'pending' ELSE 'delivered' END, receipt_online FROM items_1;
-INSERT INTO unsettled SELECT recipient_id, revision, 1, NULL FROM outbox;
-DROP TABLE items_1; DROP TABLE outbox; DROP TABLE head;",
-);
 
 const ITEM_COLUMNS: &str = "place, recipient_id, notification_id, created_at, content, read_at, seen_at, \
                             moved_at, removal, status, attempts, retries, due_at, delivered_at, via, \
@@ -114,10 +43,6 @@ const BARE_ITEM_COLUMNS: &str = "place, recipient_id, notification_id, created_a
                                  '{\"title\":\"\",\"content\":\"\",\"priority\":\"normal\"}' AS content, \
                                  read_at, seen_at, moved_at, removal, status, attempts, retries, due_at, \
                                  delivered_at, via, expires_at, collapse_key, receipt_status, receipt_online";
-
-/// The places of a folder: numbers stay far below this, and four times this survives the way through
-/// JavaScript.
-const FOLDER_SIZE: u64 = 1 << 50;
 
 /// How many changes the log holds. Those missed by more than `MAX_REPLAYED` are not asked for.
 const LOG_SLOTS: u64 = 128;
@@ -759,197 +684,3 @@ impl Storage {
 /// A row of which nothing is wanted.
 #[derive(Deserialize)]
 struct Nothing {}
-
-/// An item's key: its number within the places of its folder.
-const fn place(folder: Folder, seq: u64) -> u64 {
-    let folder: u64 = match folder {
-        Folder::Inbox => 0,
-        Folder::Archived(_) => 1,
-        Folder::Removed(..) => 2,
-        Folder::Suppressed => 3,
-    };
-    folder.saturating_mul(FOLDER_SIZE).saturating_add(seq)
-}
-
-/// When an item left the inbox, and why it is gone.
-const fn location(item: &Item) -> (Option<Timestamp>, Option<&'static str>) {
-    match item.folder {
-        Folder::Inbox => (None, None),
-        Folder::Archived(at) => (Some(at), None),
-        Folder::Removed(removal, at) => (Some(at), Some(removal.name())),
-        Folder::Suppressed => (Some(item.notification.created_at), None),
-    }
-}
-
-fn delivery(delivery: Delivery) -> Result<[SqlStorageValue; 6]> {
-    let columns = delivery.columns();
-    let (delivered_at, via) = columns.delivered.unzip();
-    Ok([
-        columns.status.name().into(),
-        integer(u64::from(columns.attempts))?,
-        integer(u64::from(columns.retries))?,
-        instant(columns.due_at)?,
-        instant(delivered_at)?,
-        text(via.map(Via::name)),
-    ])
-}
-
-#[derive(Deserialize)]
-struct HeadRow {
-    user_id: String,
-    seq: f64,
-    unread: f64,
-    unseen: f64,
-    cursor: f64,
-    online_since: Option<f64>,
-    last_seen_at: Option<f64>,
-    catch_up_at: Option<f64>,
-    seen_up_to: f64,
-    suppressed: f64,
-    expires_at: Option<f64>,
-    preferences: String,
-    erased_at: Option<f64>,
-    erased_up_to: Option<f64>,
-}
-
-impl HeadRow {
-    fn into_head(self) -> Result<Head> {
-        let erased_up_to = self.erased_up_to.map(unsigned);
-        let erasure = |at| match erased_up_to {
-            Some(n) => Erasure::Running { at, n },
-            None => Erasure::Done(at),
-        };
-        Ok(Head {
-            user: UserId::parse(&self.user_id).map_err(corrupt)?,
-            seq: unsigned(self.seq),
-            unread: unsigned(self.unread),
-            unseen: unsigned(self.unseen),
-            cursor: unsigned(self.cursor),
-            online_since: self.online_since.map(from_number),
-            last_seen_at: self.last_seen_at.map(from_number),
-            catch_up_at: self.catch_up_at.map(from_number),
-            seen_up_to: unsigned(self.seen_up_to),
-            suppressed: unsigned(self.suppressed),
-            expires_at: self.expires_at.map(from_number),
-            preferences: serde_json::from_str::<Preferences>(&self.preferences)?,
-            erasure: self.erased_at.map(from_number).map(erasure),
-        })
-    }
-}
-
-#[derive(Deserialize)]
-struct ItemRow {
-    place: f64,
-    recipient_id: String,
-    notification_id: String,
-    created_at: f64,
-    content: String,
-    read_at: Option<f64>,
-    seen_at: Option<f64>,
-    moved_at: Option<f64>,
-    removal: Option<String>,
-    status: String,
-    attempts: f64,
-    retries: f64,
-    due_at: Option<f64>,
-    delivered_at: Option<f64>,
-    via: Option<String>,
-    receipt_status: String,
-    receipt_online: f64,
-    /// Of the item in `unsettled`, where that is read as well.
-    #[serde(default)]
-    revision: Option<f64>,
-}
-
-impl ItemRow {
-    fn into_item(self) -> Result<Item> {
-        let recipient_id = RecipientId::parse(&self.recipient_id).map_err(corrupt)?;
-        let place = unsigned(self.place);
-        let seq = place.checked_rem(FOLDER_SIZE).unwrap_or_default();
-        let moved_at = self.moved_at.map(from_number);
-        let removal = match &self.removal {
-            Some(name) => Some(named(&Removal::ALL, Removal::name, name)?),
-            None => None,
-        };
-        let folder = match (
-            place.checked_div(FOLDER_SIZE).unwrap_or_default(),
-            moved_at,
-            removal,
-        ) {
-            (0, None, None) => Folder::Inbox,
-            (1, Some(at), None) => Folder::Archived(at),
-            (2, Some(at), Some(removal)) => Folder::Removed(removal, at),
-            (3, Some(_), None) => Folder::Suppressed,
-            _ => return Err(corrupt(format!("an item at {place} that belongs nowhere"))),
-        };
-        let via = match &self.via {
-            Some(name) => Some(named(
-                &[Via::Sent, Via::Ack, Via::Http, Via::Read],
-                Via::name,
-                name,
-            )?),
-            None => None,
-        };
-        let columns = DeliveryColumns {
-            status: named(&DeliveryStatus::ALL, DeliveryStatus::name, &self.status)?,
-            attempts: small(self.attempts),
-            retries: small(self.retries),
-            due_at: self.due_at.map(from_number),
-            delivered: self.delivered_at.map(from_number).zip(via),
-        };
-        Ok(Item {
-            seq,
-            recipient_id,
-            notification: Notification {
-                id: NotificationId::parse(&self.notification_id).map_err(corrupt)?,
-                created_at: from_number(self.created_at),
-                content: serde_json::from_str(&self.content)?,
-            },
-            folder,
-            read_at: self.read_at.map(from_number),
-            seen_at: self.seen_at.map(from_number),
-            delivery: columns
-                .into_delivery()
-                .ok_or_else(|| corrupt(format!("no delivery is like {columns:?}")))?,
-            receipt: Receipt {
-                recipient_id,
-                seq,
-                delivery_status: named(&DeliveryStatus::ALL, DeliveryStatus::name, &self.receipt_status)?,
-                online: self.receipt_online != 0.0,
-            },
-        })
-    }
-}
-
-/// The value of this name.
-fn named<T: Copy>(all: &[T], name_of: impl Fn(T) -> &'static str, name: &str) -> Result<T> {
-    all.iter()
-        .copied()
-        .find(|value| name_of(*value) == name)
-        .ok_or_else(|| corrupt(format!("nothing is called {name:?}")))
-}
-
-fn unsigned(value: f64) -> u64 {
-    from_number(value).as_ms()
-}
-
-fn small(value: f64) -> u32 {
-    u32::try_from(unsigned(value)).unwrap_or(u32::MAX)
-}
-
-fn integer(value: u64) -> Result<SqlStorageValue> {
-    let value = i64::try_from(value).map_err(|_| Error::RustError(format!("{value} is out of range")))?;
-    SqlStorageValue::try_from_i64(value)
-}
-
-fn instant(at: Option<Timestamp>) -> Result<SqlStorageValue> {
-    at.map_or(Ok(SqlStorageValue::Null), |at| integer(at.as_ms()))
-}
-
-fn text(text: Option<&str>) -> SqlStorageValue {
-    text.map_or(SqlStorageValue::Null, SqlStorageValue::from)
-}
-
-fn corrupt(error: impl std::fmt::Display) -> Error {
-    Error::RustError(format!("the inbox holds something unreadable: {error}"))
-}
