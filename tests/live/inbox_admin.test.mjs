@@ -256,6 +256,22 @@ test("an export shows every item with its state, whatever became of it, in pages
   assert.deepEqual((await exported(user)).flatMap((page) => page.items), items);
 });
 
+test("a page of an export ends at about 4 MB, and the next goes on there", async () => {
+  const user = newUser();
+  const ids = [];
+  // What is stored at once is less than the record takes in one statement.
+  for (let i = 0; i < 300; i += 50) ids.push(...(await recordUnheard(server, user, Array(50).fill({ content: "x".repeat(16_384) }))));
+  ids.push(await pushed(server, user));
+  const pages = await exported(user);
+  assert.ok(pages.length > 1, "more than one page");
+  for (const [i, page] of pages.entries()) {
+    const bytes = JSON.stringify(page).length;
+    assert.ok(bytes < 5_000_000, `${bytes} bytes`);
+    if (i < pages.length - 1) assert.ok(bytes >= 4_000_000, `${bytes} bytes on page ${i} of ${pages.length}`);
+  }
+  assert.deepEqual(pages.flatMap((page) => page.items.map(({ id }) => id)), ids, "each item once");
+});
+
 test("an export of somebody nothing is known of is empty, and stores nothing", async () => {
   const user = newUser();
   await server.resetLedger();
@@ -350,7 +366,7 @@ test("a user who is erased is disconnected and gone, everywhere, and nobody else
   assert.deepEqual(await rows(user), NOTHING);
   assert.deepEqual(await kinds(user), ["erase"], "the number of the next push is taken from it");
   const keys = await server.db.all("SELECT key FROM idempotency WHERE key LIKE ?1", `${user}-%`);
-  assert.deepEqual(keys.map(({ key }) => key), [`${user}-shared`], "keys of what was for nobody else");
+  assert.deepEqual(keys.map(({ key }) => key).toSorted(), [`${user}-alone`, `${user}-shared`], "keys stay");
   const left = await server.db.all(`SELECT id FROM notifications WHERE id IN (SELECT value FROM json_each(?1))`, JSON.stringify(ids));
   assert.deepEqual(left, []);
 
@@ -438,6 +454,136 @@ test("while the record can't be written an erased user is gone all the same, and
   assert.deepEqual([body.results[0].status, body.results[0].seq], ["created", seq + 1]);
   const left = await server.db.all("SELECT notification_id AS id FROM deliveries WHERE user_id = ?1", user);
   assert.deepEqual(left, [{ id: body.id }]);
+});
+
+// ---- erasing, and what comes later ----
+
+/** Erasures can't be finished; pushes are stored. */
+async function refuseErasing() {
+  await server.db.run("CREATE TRIGGER refuse_erasing BEFORE DELETE ON deliveries BEGIN SELECT RAISE(ABORT, 'refused'); END");
+  return () => server.db.run("DROP TRIGGER IF EXISTS refuse_erasing");
+}
+
+/** Just these, oldest first, are in the user's list and in the record, each once. */
+async function checkLater(user, erasedAt, ids) {
+  const { body } = await me(user, "GET", "?limit=100", { token: later(user, erasedAt) });
+  assert.deepEqual(body.items.map(({ id }) => id), ids.toReversed());
+  assert.equal(body.unread, ids.length);
+  assert.deepEqual(await rows(user), { deliveries: ids.length, notifications: ids.length, pushes: ids.length });
+  const entries = (await log(user)).filter(({ kind }) => kind === "push");
+  assert.deepEqual(entries.map(({ ref }) => ref), ids);
+}
+
+test("what is pushed while an erasure can't be finished is kept, and shown when it is; everybody else is served meanwhile", async () => {
+  const [user, other] = [newUser(), newUser()];
+  for (let i = 0; i < 3; i++) await pushed(server, user);
+  await paid(user);
+  const mend = await refuseErasing();
+  const ids = [];
+  let erasedAt;
+  try {
+    erasedAt = await erase(user);
+    for (let i = 0; i < 3; i++) {
+      const { status, body } = await server.push(user);
+      assert.equal(status, 201);
+      assert.deepEqual(body.results, [{ to: `user:${user}`, status: "accepted", seq: null }]);
+      ids.push(body.id);
+      await pushed(server, other);
+    }
+    const list = await me(user, "GET", "", { token: later(user, erasedAt) });
+    assert.deepEqual([list.status, list.body.items], [200, []], "not before the erasure is finished");
+    assert.equal((await rows(user)).deliveries, 3 + ids.length);
+  } finally {
+    await mend();
+  }
+  assert.equal((await inbox(server, other)).items.length, 3);
+  ids.push(await pushed(server, user));
+  await checkLater(user, erasedAt, ids);
+});
+
+test("what is pushed while an erasure is under way is kept", async () => {
+  const user = newUser();
+  const count = 2_000;
+  await recordUnheard(server, user, Array(count - 1).fill({}));
+  await pushed(server, user);
+  const erasing = erase(user);
+  await until(async () => (await kinds(user)).includes("erase"), { what: "the erasure has begun" });
+  const answers = await Promise.all(Array.from({ length: 8 }, () => server.push(user)));
+  for (const { status } of answers) assert.equal(status, 201);
+  const erasedAt = await erasing;
+  const ids = (await log(user)).filter(({ n }) => n > count + 1).map(({ ref }) => ref);
+  assert.deepEqual(ids.toSorted(), answers.map(({ body }) => body.id).toSorted());
+  ids.push(await pushed(server, user));
+  await checkLater(user, erasedAt, ids);
+});
+
+test("a key whose push was erased is gone: repeated, it pushes nothing, alone and in a batch", async () => {
+  const [user, other] = [newUser(), newUser()];
+  const body = { to: [`user:${user}`], title: "Hello" };
+  const idempotencyKey = `${user}-once`;
+  const shared = { to: [`user:${user}`, `user:${other}`], title: "Shared" };
+  await pushed(server, user, { idempotencyKey });
+  const both = await server.push(shared, { idempotencyKey: `${user}-both` });
+  const erasedAt = await erase(user);
+  await gone(user);
+  const check = async () => {
+    assert.deepEqual(await kinds(user), ["erase"]);
+    assert.deepEqual(await rows(user), NOTHING);
+    assert.deepEqual((await me(user, "GET", "", { token: later(user, erasedAt) })).body.items, []);
+  };
+  for (let i = 0; i < 2; i++) {
+    const again = await server.push(body, { idempotencyKey });
+    assert.deepEqual([again.status, again.body.code], [410, "gone"]);
+    assert.equal(again.headers["content-type"], "application/problem+json");
+    await check();
+  }
+  const mismatch = await server.push({ ...body, title: "Another" }, { idempotencyKey });
+  assert.deepEqual([mismatch.status, mismatch.body.code], [422, "idempotency_mismatch"]);
+  const batch = await server.pushBatch([{ ...body, idempotency_key: idempotencyKey }, { to: [`user:${other}`], title: "Next" }]);
+  assert.deepEqual(batch.body.items.map(({ status }) => status), [410, 201]);
+  assert.equal(batch.body.items[0].problem.code, "gone");
+  await check();
+  // For the other recipient it stands as before.
+  const repeated = await server.push(shared, { idempotencyKey: `${user}-both` });
+  assert.deepEqual([repeated.status, repeated.body.id, repeated.headers["idempotent-replayed"]], [201, both.body.id, "true"]);
+  await check();
+  assert.equal((await inbox(server, other)).items.length, 2);
+});
+
+test("what waits for its time does not come to an erased user; to its other recipients it does", async () => {
+  const [user, other, third] = [newUser(), newUser(), newUser()];
+  const at = { title: "Later", deliver_at: new Date(Date.now() + 3_600_000).toISOString() };
+  const schedule = async (...to) => {
+    const { status, body } = await server.push({ to: to.map((user) => `user:${user}`), ...at });
+    assert.equal(status, 202);
+    return body.id;
+  };
+  const alone = await schedule(user);
+  const shared = await schedule(other, user, third);
+  const foreign = await schedule(other);
+  const longer = await schedule(`${user}0`);
+  const erasedAt = await erase(user);
+  const waiting = async () => Object.fromEntries((await server.db.all("SELECT id, rooms FROM scheduled")).map(({ id, rooms }) => [id, JSON.parse(rooms)]));
+  assert.deepEqual(await waiting(), {
+    [shared]: [`user:${other}`, `user:${third}`],
+    [foreign]: [`user:${other}`],
+    [longer]: [`user:${user}0`],
+  });
+  assert.equal((await service("GET", `/v1/notifications/${alone}`)).status, 404);
+  await server.db.run("UPDATE scheduled SET deliver_at = 1");
+  await server.cron();
+  assert.deepEqual(await waiting(), {});
+  const idsOf = async (user) => (await inbox(server, user)).items.map(({ id }) => id).toSorted();
+  assert.deepEqual(await idsOf(other), [shared, foreign].toSorted());
+  assert.deepEqual(await idsOf(third), [shared]);
+  assert.deepEqual(await idsOf(`${user}0`), [longer]);
+  assert.deepEqual(await kinds(user), ["erase"]);
+  const { socket } = await checkErased(user, erasedAt);
+  // What is scheduled from then on comes.
+  const again = await schedule(user);
+  await server.db.run("UPDATE scheduled SET deliver_at = 1");
+  await server.cron();
+  assert.equal((await nextEvent(socket, "notification:new")).id, again);
 });
 
 for (const point of ["entry-stored", "catch-up-pulled", "catch-up-before-pull"]) {

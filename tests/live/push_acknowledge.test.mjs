@@ -152,6 +152,32 @@ test("a connection that has left its namespaces is nobody", async () => {
   assert.ok(connection.isOpen);
 });
 
+test("acknowledging what another device has deleted is no mistake, and changes nothing", async () => {
+  const server = servers.auto;
+  const user = "overtaken";
+  const query = { ack: "on" };
+  const tabs = [await connected(server.connect(user, { query })), await connected(server.connect(user, { query }))];
+  const { body } = await server.push(user);
+  const kept = await server.push(user);
+  const item = await nextEvent(tabs[0], "notification:new", ({ id }) => id === body.id);
+  assert.equal((await tabs[1].emitWithAck("notification:delete", { notification_id: body.id })).ok, true);
+  const { seq } = await nextEvent(tabs[0], "notification:deleted");
+  await until(async () => (await server.hubInfo(user)).owed === 0);
+  const row = () => server.db.all("SELECT * FROM deliveries WHERE notification_id = ?1", body.id);
+  const before = await row();
+  const seen = tabs.map(({ events }) => events.length);
+
+  assert.deepEqual(await acknowledge(tabs[0], item), { ok: true, acknowledged: 1 });
+  assert.deepEqual(await acknowledge(tabs[0], item, kept.body.results[0]), { ok: true, acknowledged: 2 });
+  for (const tab of tabs) await tab.emitWithAck("ping");
+  const since = tabs.map(({ events }, i) => events.slice(seen[i]).map(({ name }) => name));
+  for (const names of since) assert.deepEqual(names.filter((name) => name === "error" || name.startsWith("notification:d")), []);
+  await delivered(server, user, kept.body.id);
+  assert.deepEqual(await row(), before);
+  const { body: list } = await server.api("GET", "/v1/me/notifications", { token: server.token(user) });
+  assert.deepEqual([list.items.map(({ id }) => id), list.seq], [[kept.body.id], seq]);
+});
+
 // ---- by fetching ----
 
 test("fetching the list makes what it returns delivered, and only that", async () => {

@@ -304,7 +304,7 @@ test("only what is there can be deleted, and only by who may push", async () => 
 
 const POINTS = {
   "cron-before-commit": { stored: 0, heard: 0 },
-  // Twice together and twice alone.
+  // What failed is tried again, then each push by itself, and that again.
   "commit-answered": { stored: 1, heard: 0, times: 4 },
   "cron-committed": { stored: 1, heard: 0 },
   "cron-nudged": { stored: 1, heard: 1 },
@@ -347,6 +347,48 @@ for (const [point, { stored, heard, times }] of Object.entries(POINTS)) {
     assert.ok(received(socket).length <= 1);
   });
 }
+
+/** Scheduled pushes that can't be stored, due before all others: what they say can't be read, or they name a room twice. */
+async function unstorable(user, count) {
+  const rows = Array.from({ length: count }, (_, i) => ({
+    id: `00000000-0000-7000-8000-${i.toString(16).padStart(12, "0")}`,
+    deliver_at: 1 + i,
+    content: i % 2 === 0 ? '{"title":' : '{"title":"Twice","content":"","priority":"normal"}',
+    rooms: JSON.stringify([`user:${user}`, `user:${user}`]),
+  }));
+  await server.db.run(
+    `INSERT INTO scheduled (id, deliver_at, created_at, content, rooms)
+     SELECT value ->> 'id', value ->> 'deliver_at', 1, value ->> 'content', value ->> 'rooms' FROM json_each(?1)`,
+    JSON.stringify(rows),
+  );
+  return rows.map(({ id }) => id);
+}
+
+test("pushes that can't be stored hold up no others, however many come first", async () => {
+  const user = "held-up";
+  const bad = await unstorable("bad", 60);
+  const ids = [(await push(user)).body.id, (await push(user)).body.id];
+  await fallDue(...ids);
+  await server.cron();
+  for (const id of ids) assert.deepEqual(await rows(id), STORED);
+  await consistent(server, user, ids);
+  for (const id of bad) assert.deepEqual(await rows(id), WAITING);
+  assert.deepEqual((await inbox(server, "bad")).items, []);
+  await server.db.run("DELETE FROM scheduled WHERE deliver_at < 1000");
+});
+
+test("a push that can't be stored holds up none of the same minute, before it or after", async () => {
+  const user = "beside";
+  const ids = [(await push(user)).body.id, (await push(user)).body.id];
+  const [, bad] = await unstorable("bad", 2);
+  await fallDue(...ids);
+  await server.db.run("UPDATE scheduled SET deliver_at = (SELECT deliver_at FROM scheduled WHERE id = ?1) WHERE id = ?2", ids[1], bad);
+  await server.cron();
+  for (const id of ids) assert.deepEqual(await rows(id), STORED);
+  assert.deepEqual(await rows(bad), WAITING);
+  await consistent(server, user, ids);
+  await server.db.run("DELETE FROM scheduled WHERE id LIKE '00000000-%'");
+});
 
 // ---- refusals ----
 

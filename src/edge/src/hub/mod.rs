@@ -240,11 +240,13 @@ impl Hub {
     }
 
     /// Whether something may be left to do that an event before this one should have done: what was owed
-    /// could not be paid, or no event has ended since the object woke and a crash may have left the alarm
-    /// unset.
+    /// could not be paid, no event has ended since the object woke and a crash may have left the alarm
+    /// unset, or retention has not come to an end.
     fn may_be_behind(&self) -> bool {
         let memory = self.memory.borrow();
-        matches!(memory.owed, Owed::Known(Debt::Owed)) || matches!(memory.alarm, Alarm::Unknown)
+        matches!(memory.owed, Owed::Known(Debt::Owed))
+            || matches!(memory.alarm, Alarm::Unknown)
+            || memory.pruned_at.is_none()
     }
 
     /// Sets the alarm when something is due before it.
