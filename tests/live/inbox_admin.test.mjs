@@ -550,6 +550,28 @@ test("a key whose push was erased is gone: repeated, it pushes nothing, alone an
   assert.equal((await inbox(server, other)).items.length, 2);
 });
 
+test("a key whose push was erased is gone, whatever has become of the template and the times of it", async () => {
+  const user = newUser();
+  const put = await service("PUT", "/v1/templates/erased", { body: { title: "Hello" } });
+  assert.equal(put.status, 201);
+  const soon = new Date(Date.now() + 700).toISOString();
+  const pushes = {
+    template: { to: [`user:${user}`], template: { key: "erased" } },
+    times: { to: [`user:${user}`], title: "Briefly", expires_at: soon },
+  };
+  const push = (name) => server.push(pushes[name], { idempotencyKey: `${user}-${name}` });
+  for (const name of Object.keys(pushes)) assert.equal((await push(name)).status, 201);
+  await erase(user);
+  await gone(user);
+  assert.equal((await service("DELETE", "/v1/templates/erased")).status, 204);
+  await until(() => Date.now() > Date.parse(soon));
+  for (const name of Object.keys(pushes)) {
+    const { status, body } = await push(name);
+    assert.deepEqual([status, body.code], [410, "gone"], name);
+  }
+  assert.deepEqual(await kinds(user), ["erase"]);
+});
+
 test("what waits for its time does not come to an erased user; to its other recipients it does", async () => {
   const [user, other, third] = [newUser(), newUser(), newUser()];
   const at = { title: "Later", deliver_at: new Date(Date.now() + 3_600_000).toISOString() };
