@@ -502,17 +502,22 @@ test("what is pushed while an erasure can't be finished is kept, and shown when 
 });
 
 test("what is pushed while an erasure is under way is kept", async () => {
-  const user = newUser();
+  const [user, other] = [newUser(), newUser()];
   const count = 2_000;
   await recordUnheard(server, user, Array(count - 1).fill({}));
   await pushed(server, user);
-  const erasing = erase(user);
-  await until(async () => (await kinds(user)).includes("erase"), { what: "the erasure has begun" });
-  const answers = await Promise.all(Array.from({ length: 8 }, () => server.push(user)));
+  // The hub has not heard of the erasure, nor of the pushes after it: whichever of these comes first brings both.
+  const erasedAt = Date.now();
+  const mark = "INSERT INTO audience (room, n, kind, ref) VALUES (?1, ?2, 'erase', ?3)";
+  await server.db.run(mark, `user:${user}`, count + 1, String(erasedAt));
+  const ids = await recordUnheard(server, user, Array(3).fill({}));
+  const sockets = Array.from({ length: 10 }, () => server.connect(user, { token: later(user, erasedAt) }));
+  const answers = await Promise.all(Array.from({ length: 5 }, () => server.push(user)));
   for (const { status } of answers) assert.equal(status, 201);
-  const erasedAt = await erasing;
-  const ids = (await log(user)).filter(({ n }) => n > count + 1).map(({ ref }) => ref);
-  assert.deepEqual(ids.toSorted(), answers.map(({ body }) => body.id).toSorted());
+  for (const socket of sockets) socket.disconnect();
+  await pushed(server, other);
+  ids.push(...(await log(user)).filter(({ n }) => n > count + 4).map(({ ref }) => ref));
+  assert.deepEqual(ids.slice(3).toSorted(), answers.map(({ body }) => body.id).toSorted());
   ids.push(await pushed(server, user));
   await checkLater(user, erasedAt, ids);
 });
