@@ -502,17 +502,22 @@ test("what is pushed while an erasure can't be finished is kept, and shown when 
 });
 
 test("what is pushed while an erasure is under way is kept", async () => {
-  const user = newUser();
+  const [user, other] = [newUser(), newUser()];
   const count = 2_000;
   await recordUnheard(server, user, Array(count - 1).fill({}));
   await pushed(server, user);
-  const erasing = erase(user);
-  await until(async () => (await kinds(user)).includes("erase"), { what: "the erasure has begun" });
-  const answers = await Promise.all(Array.from({ length: 8 }, () => server.push(user)));
+  // The hub has not heard of the erasure, nor of the pushes after it: whichever of these comes first brings both.
+  const erasedAt = Date.now();
+  const mark = "INSERT INTO audience (room, n, kind, ref) VALUES (?1, ?2, 'erase', ?3)";
+  await server.db.run(mark, `user:${user}`, count + 1, String(erasedAt));
+  const ids = await recordUnheard(server, user, Array(3).fill({}));
+  const sockets = Array.from({ length: 10 }, () => server.connect(user, { token: later(user, erasedAt) }));
+  const answers = await Promise.all(Array.from({ length: 5 }, () => server.push(user)));
   for (const { status } of answers) assert.equal(status, 201);
-  const erasedAt = await erasing;
-  const ids = (await log(user)).filter(({ n }) => n > count + 1).map(({ ref }) => ref);
-  assert.deepEqual(ids.toSorted(), answers.map(({ body }) => body.id).toSorted());
+  for (const socket of sockets) socket.disconnect();
+  await pushed(server, other);
+  ids.push(...(await log(user)).filter(({ n }) => n > count + 4).map(({ ref }) => ref));
+  assert.deepEqual(ids.slice(3).toSorted(), answers.map(({ body }) => body.id).toSorted());
   ids.push(await pushed(server, user));
   await checkLater(user, erasedAt, ids);
 });
@@ -548,6 +553,28 @@ test("a key whose push was erased is gone: repeated, it pushes nothing, alone an
   assert.deepEqual([repeated.status, repeated.body.id, repeated.headers["idempotent-replayed"]], [201, both.body.id, "true"]);
   await check();
   assert.equal((await inbox(server, other)).items.length, 2);
+});
+
+test("a key whose push was erased is gone, whatever has become of the template and the times of it", async () => {
+  const user = newUser();
+  const put = await service("PUT", "/v1/templates/erased", { body: { title: "Hello" } });
+  assert.equal(put.status, 201);
+  const soon = new Date(Date.now() + 700).toISOString();
+  const pushes = {
+    template: { to: [`user:${user}`], template: { key: "erased" } },
+    times: { to: [`user:${user}`], title: "Briefly", expires_at: soon },
+  };
+  const push = (name) => server.push(pushes[name], { idempotencyKey: `${user}-${name}` });
+  for (const name of Object.keys(pushes)) assert.equal((await push(name)).status, 201);
+  await erase(user);
+  await gone(user);
+  assert.equal((await service("DELETE", "/v1/templates/erased")).status, 204);
+  await until(() => Date.now() > Date.parse(soon));
+  for (const name of Object.keys(pushes)) {
+    const { status, body } = await push(name);
+    assert.deepEqual([status, body.code], [410, "gone"], name);
+  }
+  assert.deepEqual(await kinds(user), ["erase"]);
 });
 
 test("what waits for its time does not come to an erased user; to its other recipients it does", async () => {

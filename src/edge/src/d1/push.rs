@@ -336,7 +336,7 @@ impl Winner {
         }
         let (Some(created_at), Some(audience)) = (self.created_at, self.audience) else {
             return match order.when {
-                When::Now if origin == Origin::Replayed => Ok(Commit::Gone),
+                When::Now | When::Lapsed(_) if origin == Origin::Replayed => Ok(Commit::Gone),
                 When::Now => Err(missing("a stored push")),
                 When::Later(_) | When::Due(_) | When::Lapsed(_) => Ok(Commit::Nothing),
             };
