@@ -566,7 +566,7 @@ impl Storage {
         .map(|_| ())
     }
 
-    /// [`Delivery::confirmed`] for all of them at once: a thousand items are not loaded for it.
+    /// [`dormouse_domain::delivery::Delivery::confirmed`] for all of them at once: a thousand items are not loaded for it.
     fn read_all(&self, up_to: u64, at: Timestamp) -> Result<()> {
         const UNREAD: &str = "(read_at IS NULL) = 1 AND moved_at IS NULL AND place <= ?1";
         const CONFIRMABLE: &str = "status IN ('pending', 'failed', 'permanent_failure')";

@@ -1,6 +1,6 @@
 //! The tables of a hub, and how those of earlier versions are brought up to date.
 
-/// The second version. `place` is [`place`] of folder and `seq`; `moved_at` is when the item left the
+/// The second version. `place` is [`super::rows::place`] of folder and `seq`; `moved_at` is when the item left the
 /// inbox. An item without a row in `unsettled` is settled, and the record knows: a row means that
 /// something is owed to the record, or that the clock will move the delivery on.
 pub(super) const SCHEMA: &str = "
