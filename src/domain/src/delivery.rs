@@ -483,7 +483,7 @@ impl DeliveryColumns {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const DUE: Timestamp = Timestamp::from_ms(1_000_000);
@@ -502,14 +502,14 @@ mod tests {
     const BOTH: Listeners = listeners(1, 1);
     const AUDIENCES: [Listeners; 4] = [NOBODY, SILENT, ACKING, BOTH];
 
-    const fn listeners(acknowledging: usize, silent: usize) -> Listeners {
+    pub(crate) const fn listeners(acknowledging: usize, silent: usize) -> Listeners {
         Listeners {
             acknowledging,
             silent,
         }
     }
 
-    fn policy(mode: AckMode) -> DeliveryPolicy {
+    pub(crate) fn policy(mode: AckMode) -> DeliveryPolicy {
         DeliveryPolicy {
             mode,
             ack_timeout_ms: 30_000,

@@ -96,6 +96,27 @@ pub enum Store {
     },
 }
 
+impl Store {
+    /// Whether the record is owed something once this is stored.
+    #[must_use]
+    pub const fn debt(&self) -> Debt {
+        match self {
+            Self::Insert(_, debt) | Self::State(_, debt) => *debt,
+            Self::ReadAll { .. } | Self::Seen { .. } => Debt::Owed,
+            Self::Head(_) | Self::Move(_) | Self::Log(_) => Debt::None,
+        }
+    }
+
+    /// When the clock moves on a delivery that this stores.
+    #[must_use]
+    pub fn wakes_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Insert(item, _) | Self::State(item, _) => item.delivery.wakes_at(),
+            Self::Head(_) | Self::Move(_) | Self::Log(_) | Self::ReadAll { .. } | Self::Seen { .. } => None,
+        }
+    }
+}
+
 /// Whether the record is owed an item's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Debt {

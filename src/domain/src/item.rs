@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::Mark;
 use crate::delivery::{Delivery, DeliveryStatus};
 use crate::id::{NotificationId, RecipientId};
 use crate::notification::{Notification, NotificationView};
@@ -114,6 +115,16 @@ impl Item {
         match self.folder {
             Folder::Inbox | Folder::Archived(_) => true,
             Folder::Removed(..) | Folder::Suppressed => false,
+        }
+    }
+
+    /// Whether its user can do this with it. What is gone can only be deleted, again.
+    #[must_use]
+    pub const fn takes(&self, mark: Mark) -> bool {
+        match self.folder {
+            Folder::Inbox | Folder::Archived(_) => true,
+            Folder::Removed(..) => matches!(mark, Mark::Delete),
+            Folder::Suppressed => false,
         }
     }
 

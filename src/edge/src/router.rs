@@ -77,7 +77,8 @@ async fn answer(request: Request, env: &Env, segments: &[&str]) -> Result<Respon
     }
 }
 
-/// The id of the service key a request carries, when it may do what is asked for.
+/// The id of the service key a request carries, when it may do what is asked for. The table of operations has
+/// a scope for each that is a service's; without one nobody may.
 fn authorize_service(request: &Request, env: &Env, access: Access) -> Result<String, Refusal> {
     let Access::Service(scope) = access else {
         return Err(Problem::new(Code::Forbidden).into());

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::UserId;
 use crate::preferences::Preferences;
+use crate::recovery::MAX_REPLAYED;
 use crate::time::Timestamp;
 
 /// What the hub knows about the inbox as a whole: one stored row.
@@ -79,6 +80,18 @@ impl Head {
             expires_at: None,
             preferences: Preferences::default(),
             erasure: None,
+        }
+    }
+
+    /// What is left of it when its user was erased. Numbers go on, and leap: a client that comes back with an
+    /// old one has missed too much to recover.
+    #[must_use]
+    pub fn erased(self) -> Self {
+        Self {
+            seq: self.seq.saturating_add(MAX_REPLAYED).saturating_add(1),
+            cursor: self.cursor,
+            erasure: self.erasure,
+            ..Self::new(self.user)
         }
     }
 

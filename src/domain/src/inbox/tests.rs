@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
 use super::*;
+use crate::delivery::tests::{listeners, policy};
 use crate::delivery::{AckMode, Delivery, DeliveryStatus, Tries};
 use crate::event::MAX_BATCH_BYTES;
 use crate::id::UserId;
@@ -15,21 +16,6 @@ const NOBODY: Listeners = listeners(0, 0);
 const SILENT: Listeners = listeners(0, 1);
 const ACKING: Listeners = listeners(1, 0);
 const BOTH: Listeners = listeners(1, 1);
-
-const fn listeners(acknowledging: usize, silent: usize) -> Listeners {
-    Listeners {
-        acknowledging,
-        silent,
-    }
-}
-
-fn policy(mode: AckMode) -> DeliveryPolicy {
-    DeliveryPolicy {
-        mode,
-        ack_timeout_ms: 30_000,
-        retry_delays_ms: vec![60_000, 300_000, 900_000],
-    }
-}
 
 /// Calls a rule among `listeners` in `mode`.
 fn among<T>(mode: AckMode, listeners: Listeners, rule: impl FnOnce(&Surroundings<'_>) -> T) -> T {
@@ -1246,4 +1232,19 @@ fn the_format_of_counts_is_unchanged() {
         serde_json::to_string(&head().counts()).unwrap(),
         r#"{"unread":2,"unseen":1,"seq":10}"#
     );
+}
+
+#[test]
+fn nobody_recovers_across_an_erasure() {
+    let before = Head {
+        seq: 7,
+        unread: 2,
+        cursor: 5,
+        erasure: Some(Erasure::Running { at: NOW, n: 5 }),
+        ..empty()
+    };
+    let after = before.clone().erased();
+    assert!(after.seq - before.seq > crate::recovery::MAX_REPLAYED);
+    assert_eq!((after.cursor, after.erasure), (before.cursor, before.erasure));
+    assert_eq!((after.unread, after.user), (0, before.user));
 }

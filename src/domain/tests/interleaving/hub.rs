@@ -11,7 +11,7 @@ use dormouse_domain::inbox::{
     self, Emission, Entry, EntryKind, HasMore, Head, Known, Listening, MAX_BATCH, Outcome, Place, Store,
     Surroundings,
 };
-use dormouse_domain::item::{Folder, Item};
+use dormouse_domain::item::Item;
 use dormouse_domain::notification::{Content, Notification, Priority};
 use dormouse_domain::preferences::Preferences;
 use dormouse_domain::recovery::{CatchUp, Offset, Pid, Resume};
@@ -539,12 +539,7 @@ impl World {
         let (change, outcome) = match command {
             Command::Mark { which, mark } => {
                 let item = self.storage.item(which.recipient_id(&self.user));
-                let known = |item: &Item| match item.folder {
-                    Folder::Inbox | Folder::Archived(_) => true,
-                    Folder::Removed(..) => mark == Mark::Delete,
-                    Folder::Suppressed => false,
-                };
-                let Some(item) = item.filter(known) else {
+                let Some(item) = item.filter(|item| item.takes(mark)) else {
                     return Ok(());
                 };
                 inbox::mark(head, &item, mark, self.now)

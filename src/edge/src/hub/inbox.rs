@@ -9,7 +9,6 @@ use dormouse_domain::inbox::{
     self, Debt, Emission, Entry, EntryKind, Head, Known, Outcome, Place, Store, Surroundings,
 };
 use dormouse_domain::item::Folder;
-use dormouse_domain::recovery::MAX_REPLAYED;
 use worker::{Delay, Error, Result, console_error};
 
 use super::{Due, Hub, Owed};
@@ -149,20 +148,7 @@ impl Hub {
         if erased {
             // However long the record takes: what was before is in no list from now on.
             self.disconnect()?;
-            // Numbers go on, and leap: a client that comes back with an old one has missed too much to recover.
-            let Head {
-                user,
-                seq,
-                cursor,
-                erasure,
-                ..
-            } = self.head(user)?;
-            self.storage.wipe(Head {
-                seq: seq.saturating_add(MAX_REPLAYED).saturating_add(1),
-                cursor,
-                erasure,
-                ..Head::new(user)
-            })?;
+            self.storage.wipe(self.head(user)?.erased())?;
         }
         reach(FailPoint::EntryStored).await?;
         Ok(emissions)
@@ -192,22 +178,8 @@ impl Hub {
 
     /// Stores, and keeps in mind when the clock moves the next delivery on.
     pub(super) fn store(&self, stores: Vec<Store>) -> Result<()> {
-        let owes = stores.iter().any(|store| match store {
-            Store::Insert(_, debt) | Store::State(_, debt) => *debt == Debt::Owed,
-            Store::ReadAll { .. } | Store::Seen { .. } => true,
-            Store::Head(_) | Store::Move(_) | Store::Log(_) => false,
-        });
-        let due = stores
-            .iter()
-            .filter_map(|store| match store {
-                Store::Insert(item, _) | Store::State(item, _) => item.delivery.wakes_at(),
-                Store::Head(_)
-                | Store::Move(_)
-                | Store::Log(_)
-                | Store::ReadAll { .. }
-                | Store::Seen { .. } => None,
-            })
-            .min();
+        let owes = stores.iter().any(|store| store.debt() == Debt::Owed);
+        let due = stores.iter().filter_map(Store::wakes_at).min();
         self.storage.apply(stores)?;
         let mut memory = self.memory.borrow_mut();
         if owes {

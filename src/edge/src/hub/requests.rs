@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use dormouse_domain::change::Change;
-use dormouse_domain::command::{Command, Mark};
+use dormouse_domain::command::Command;
 use dormouse_domain::delivery::Via;
 use dormouse_domain::id::{RecipientId, UserId};
 use dormouse_domain::inbox::{self, Counts, Head, Store};
-use dormouse_domain::item::{Folder, Item, ListedItem};
+use dormouse_domain::item::{Item, ListedItem};
 use dormouse_domain::page::{Cursor, PageRequest, entity_tag, matches_entity_tag};
 use dormouse_domain::preferences::Preferences;
 use dormouse_domain::presence::Presence;
@@ -40,12 +40,7 @@ impl Hub {
         let (change, outcome) = match command {
             Command::Mark { which, mark } => {
                 let item = self.storage.item(which.recipient_id(user))?;
-                let known = |item: &Item| match item.folder {
-                    Folder::Inbox | Folder::Archived(_) => true,
-                    Folder::Removed(..) => mark == Mark::Delete,
-                    Folder::Suppressed => false,
-                };
-                let Some(item) = item.filter(known) else {
+                let Some(item) = item.filter(|item| item.takes(mark)) else {
                     return Ok(None);
                 };
                 inbox::mark(&head, &item, mark, now)

@@ -111,11 +111,16 @@ impl Hub {
 
     // ---- debts ----
 
-    /// Whether anything is owed to the record.
+    /// Whether anything is owed to the record: states of items, or an erasure.
     pub(super) fn debt(&self, head: Option<&Head>) -> Result<Debt> {
         if head.is_some_and(|head| matches!(head.erasure, Some(Erasure::Running { .. }))) {
             return Ok(Debt::Owed);
         }
+        self.outbox_debt()
+    }
+
+    /// Whether states of items are owed to the record.
+    fn outbox_debt(&self) -> Result<Debt> {
         if let Owed::Known(debt) = self.memory.borrow().owed {
             return Ok(debt);
         }
@@ -145,7 +150,7 @@ impl Hub {
             return Ok(());
         };
         self.finish_erasure().await?;
-        while self.debt(None)? == Debt::Owed {
+        while self.outbox_debt()? == Debt::Owed {
             // From here on, whatever is owed anew says so.
             self.memory.borrow_mut().owed = Owed::Known(Debt::None);
             let paid = self.pay_page(&head.user).await;
