@@ -78,6 +78,12 @@ variables! {
     RETENTION_DAYS = "90";
     /// `snake` or `camel`: how the keys of Socket.IO payloads are written for clients that do not say so themselves.
     PAYLOAD_CASE = "snake";
+    /// How many switchboards there are: 1 to 1,000, one for every few thousand users who are online at once.
+    SWITCHBOARDS = "4";
+    /// `dept` or `all`: about whom clients on `/chat` hear, and may ask: those who share a department with them, or everybody.
+    PRESENCE_SCOPE = "dept";
+    /// A department with more users online than this hears of nobody's presence: 0 to 100,000; 0 switches it off. With the scope `all` it is the number of all users online.
+    PRESENCE_ROOM_LIMIT = "200";
 }
 
 /// The largest packet or request body a client may send, in bytes (DESIGN 10).
@@ -120,8 +126,23 @@ pub struct Config {
     pub retention_ms: u64,
     /// More notifications than this at once make a batch.
     pub batch_threshold: usize,
+    /// How many switchboards there are.
+    pub switchboards: u32,
+    /// About whom clients on `/chat` hear.
+    pub presence_scope: PresenceScope,
+    /// In how large rooms they do.
+    pub presence_room_limit: u64,
     /// Makes and checks what clients pass back.
     pub signer: Signer,
+}
+
+/// About whom clients on `/chat` hear, and may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PresenceScope {
+    /// Those who share a department with them.
+    Dept,
+    /// Everybody.
+    All,
 }
 
 impl Config {
@@ -258,6 +279,14 @@ impl Config {
             PAYLOAD_CASE,
             &[("snake", PayloadCase::Snake), ("camel", PayloadCase::Camel)],
         );
+        let switchboards = reader.integer(SWITCHBOARDS, 1, 1_000);
+        let presence_scope = reader
+            .choice(
+                PRESENCE_SCOPE,
+                &[("dept", PresenceScope::Dept), ("all", PresenceScope::All)],
+            )
+            .unwrap_or(PresenceScope::Dept);
+        let presence_room_limit = reader.integer(PRESENCE_ROOM_LIMIT, 0, 100_000);
         match (algorithm, recovery, ack_mode, payload_case) {
             (Some(algorithm), Some(recovery), Some(mode), Some(payload_case)) if reader.errors.is_empty() => {
                 Ok(Self {
@@ -276,6 +305,9 @@ impl Config {
                     },
                     retention_ms: retention_days.saturating_mul(DAY_MS),
                     batch_threshold: usize::try_from(batch_threshold).unwrap_or(1),
+                    switchboards: u32::try_from(switchboards).unwrap_or(1),
+                    presence_scope,
+                    presence_room_limit,
                     signer: Signer::new(secret.as_bytes()),
                 })
             }

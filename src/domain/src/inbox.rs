@@ -15,6 +15,8 @@ mod sending;
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use self::edit::Edit;
 pub use self::head::{Counts, Erasure, Head, Place};
 pub use self::sending::{HasMore, Redelivered, batch, gather, replay};
@@ -26,13 +28,14 @@ use crate::id::NotificationId;
 use crate::item::{Folder, Item, Removal};
 use crate::notification::Notification;
 use crate::recovery::Offset;
+use crate::room::{Room, SharedRoom};
 use crate::time::Timestamp;
 
 /// Most items in one `notification:batch` (DESIGN 5).
 pub const MAX_BATCH: usize = 100;
 
 /// One entry of a room's log with what it refers to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// Its number in the room: 1, 2, 3...
     pub n: u64,
@@ -41,7 +44,8 @@ pub struct Entry {
 }
 
 /// What an entry of a room's log says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// A notification was pushed; `None` when retention or its pusher has taken it from the record.
     Push(Option<Box<Notification>>),
@@ -51,16 +55,46 @@ pub enum EntryKind {
     Retry(NotificationId),
     /// The user was erased, then.
     Erase(Timestamp),
+    /// The membership API has put the user in a room. Only in a user's own log.
+    MemberAdd {
+        /// The room.
+        room: SharedRoom,
+        /// What was pushed to it after this entry is theirs.
+        since: u64,
+    },
+    /// The membership API has taken the user out of a room. Only in a user's own log.
+    MemberRemove {
+        /// The room.
+        room: SharedRoom,
+        /// What was pushed to it up to and including this entry is still theirs.
+        until: u64,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 impl EntryKind {
+    /// What it collapses with, when it pushes something that does.
+    #[must_use]
+    pub fn collapse_key(&self) -> Option<&str> {
+        match self {
+            Self::Push(Some(notification)) => notification.content.collapse_key.as_deref(),
+            Self::Push(None)
+            | Self::Retract(_)
+            | Self::Retry(_)
+            | Self::Erase(_)
+            | Self::MemberAdd { .. }
+            | Self::MemberRemove { .. } => None,
+        }
+    }
+
     /// The notification it is about.
     #[must_use]
     pub fn notification_id(&self) -> Option<NotificationId> {
         match self {
             Self::Push(notification) => notification.as_ref().map(|notification| notification.id),
             Self::Retract(id) | Self::Retry(id) => Some(*id),
-            Self::Erase(_) => None,
+            Self::Erase(_) | Self::MemberAdd { .. } | Self::MemberRemove { .. } => None,
         }
     }
 }
@@ -175,12 +209,15 @@ pub struct Known {
     pub collapsing: Vec<Item>,
 }
 
-/// Applies an entry of the user's room to the stored `head`. The caller has checked that nothing
+/// Applies an entry of a room the user is in to the stored `head`. The caller has checked that nothing
 /// before it is missing.
 #[must_use]
-pub fn apply(head: &Head, entry: Entry, known: Known, around: &Surroundings<'_>) -> Outcome {
+pub fn apply(head: &Head, room: &Room, entry: Entry, known: Known, around: &Surroundings<'_>) -> Outcome {
     let mut edit = Edit::of(head, around.now);
-    edit.head.cursor = entry.n;
+    match room {
+        Room::User(_) => edit.head.cursor = entry.n,
+        Room::Shared(room) => edit.head.memberships.advance(room, entry.n),
+    }
     match (entry.kind, known.item) {
         (EntryKind::Push(Some(notification)), None) => {
             edit.arrive(*notification, known.collapsing, around);
@@ -190,6 +227,10 @@ pub fn apply(head: &Head, entry: Entry, known: Known, around: &Surroundings<'_>)
         }
         (EntryKind::Retry(_), Some(item)) if item.is_listed() => edit.requeue(item, around),
         (EntryKind::Erase(at), _) => edit.head.erasure = Some(Erasure::Running { at, n: entry.n }),
+        (EntryKind::MemberAdd { room, since }, _) => edit.head.memberships.add(&room, since),
+        (EntryKind::MemberRemove { room, until, at }, _) => {
+            edit.head.memberships.remove(&room, until, at);
+        }
         // Known by another room, taken from the record, or gone from the inbox: only the cursor moves.
         (EntryKind::Push(_) | EntryKind::Retract(_) | EntryKind::Retry(_), _) => {}
     }

@@ -16,6 +16,12 @@ pub mod time;
 
 pub mod id;
 
+pub mod room;
+
+pub mod membership;
+
+pub mod switchboard;
+
 pub mod config;
 
 pub mod auth;

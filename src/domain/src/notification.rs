@@ -86,7 +86,7 @@ pub enum Priority {
 }
 
 /// One push as the record holds it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Notification {
     /// Its id.
     pub id: NotificationId,

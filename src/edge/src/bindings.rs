@@ -19,6 +19,11 @@ pub(crate) fn lobbies(env: &Env) -> Result<ObjectNamespace> {
     env.durable_object("LOBBY")
 }
 
+/// The objects between many hubs and the record.
+pub(crate) fn switchboards(env: &Env) -> Result<ObjectNamespace> {
+    env.durable_object("SWITCHBOARD")
+}
+
 /// The queue for hubs that could not be reached.
 pub(crate) fn nudges(env: &Env) -> Result<Queue> {
     env.queue("NUDGES")

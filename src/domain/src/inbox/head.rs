@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::UserId;
+use crate::membership::{Membership, Memberships, Standing, Start};
 use crate::preferences::Preferences;
 use crate::recovery::MAX_REPLAYED;
+use crate::room::Room;
 use crate::time::Timestamp;
 
 /// What the hub knows about the inbox as a whole: one stored row.
@@ -36,6 +38,8 @@ pub struct Head {
     pub preferences: Preferences,
     /// Whether the user was erased.
     pub erasure: Option<Erasure>,
+    /// The shared rooms the user is in.
+    pub memberships: Memberships,
 }
 
 /// The user was erased: what was before is gone or going, and tokens from before are refused.
@@ -80,6 +84,7 @@ impl Head {
             expires_at: None,
             preferences: Preferences::default(),
             erasure: None,
+            memberships: Memberships::default(),
         }
     }
 
@@ -95,12 +100,30 @@ impl Head {
         }
     }
 
-    /// Where entry `n` of the user's room stands against what was applied.
+    /// Where entry `n` of a room stands against what was applied.
     #[must_use]
-    pub const fn place(&self, n: u64) -> Place {
-        if n <= self.cursor {
+    pub fn place(&self, room: &Room, n: u64) -> Place {
+        let cursor = match room {
+            Room::User(_) => self.cursor,
+            Room::Shared(room) => match self.memberships.get(room) {
+                None => return Place::Foreign,
+                Some(Membership {
+                    standing: Standing::Left(until),
+                    ..
+                }) if n > *until => return Place::Foreign,
+                Some(Membership {
+                    from: Start::Since(_),
+                    ..
+                }) => return Place::Gap,
+                Some(Membership {
+                    from: Start::After(cursor),
+                    ..
+                }) => *cursor,
+            },
+        };
+        if n <= cursor {
             Place::Applied
-        } else if n == self.cursor.saturating_add(1) {
+        } else if n == cursor.saturating_add(1) {
             Place::Next
         } else {
             Place::Gap
@@ -137,6 +160,8 @@ pub enum Place {
     Applied,
     /// Entries before it are missing: read them first.
     Gap,
+    /// It is not for this user: they are not in the room, or were not then.
+    Foreign,
 }
 
 /// Absolute counts and the change they are of. A client ignores counts of a lower `seq` than it has.

@@ -26,6 +26,10 @@ fn among<T>(mode: AckMode, listeners: Listeners, rule: impl FnOnce(&Surroundings
     })
 }
 
+fn own_room() -> Room {
+    Room::User(empty().user)
+}
+
 fn empty() -> Head {
     Head::new(UserId::parse("u1").unwrap())
 }
@@ -264,7 +268,7 @@ fn an_entry_is_next_applied_or_behind_a_gap() {
         (7, Place::Gap),
         (u64::MAX, Place::Gap),
     ] {
-        assert_eq!(head.place(n), place, "{n}");
+        assert_eq!(head.place(&own_room(), n), place, "{n}");
     }
 }
 
@@ -299,7 +303,7 @@ fn seq_and_counts_move_together_and_seq_has_no_gap() {
     for n in 1..=20 {
         let company = if n % 3 == 0 { SILENT } else { NOBODY };
         let outcome = among(AckMode::Auto, company, |around| {
-            apply(&head, push(n), Known::default(), around)
+            apply(&head, &own_room(), push(n), Known::default(), around)
         });
         head = head_after(&head, &outcome);
         let counts = Counts {
@@ -329,7 +333,7 @@ fn an_arrival_is_sent_to_whoever_is_there_and_the_pusher_is_told() {
         (AckMode::Off, ACKING, delivered, new),
     ] {
         let outcome = among(mode, company, |around| {
-            apply(&head(), push(8), Known::default(), around)
+            apply(&head(), &own_room(), push(8), Known::default(), around)
         });
         let case = format!("{mode:?} {company:?}");
         assert_eq!(
@@ -382,7 +386,9 @@ fn an_entry_that_brings_nothing_new_moves_only_the_cursor() {
         ("retried when failed", retry(), known(delivered_as(failed, 3))),
         ("retried when delivered", retry(), known(read(3))),
     ] {
-        let outcome = among(AckMode::Auto, BOTH, |around| apply(&head(), entry, known, around));
+        let outcome = among(AckMode::Auto, BOTH, |around| {
+            apply(&head(), &own_room(), entry, known, around)
+        });
         assert_eq!(
             stored(&outcome),
             ["head seq 10 unread 2 unseen 1 cursor 8"],
@@ -406,7 +412,9 @@ fn what_is_muted_is_kept_out_without_a_word() {
         item: None,
         collapsing: vec![item(3)],
     };
-    let outcome = among(AckMode::Auto, BOTH, |around| apply(&muting, entry, known, around));
+    let outcome = among(AckMode::Auto, BOTH, |around| {
+        apply(&muting, &own_room(), entry, known, around)
+    });
     assert_eq!(
         stored(&outcome),
         [
@@ -445,7 +453,7 @@ fn only_the_category_that_is_muted_is_kept_out() {
         notification.content.category = category.map(str::to_owned);
         let entry = entry(8, EntryKind::Push(Some(Box::new(notification))));
         let outcome = among(AckMode::Auto, SILENT, |around| {
-            apply(&muting, entry, Known::default(), around)
+            apply(&muting, &own_room(), entry, Known::default(), around)
         });
         assert_eq!(item_after(&outcome).delivery.status(), status, "{category:?}");
     }
@@ -458,7 +466,7 @@ fn a_newer_notification_takes_the_place_of_older_ones() {
         collapsing: vec![item(3), seen(5)],
     };
     let outcome = among(AckMode::Auto, SILENT, |around| {
-        apply(&head(), push(8), known, around)
+        apply(&head(), &own_room(), push(8), known, around)
     });
     assert_eq!(
         stored(&outcome),
@@ -499,7 +507,7 @@ fn the_head_remembers_the_earliest_expiry() {
         notification.content.expires_at = expires_at;
         let entry = entry(8, EntryKind::Push(Some(Box::new(notification))));
         let outcome = among(AckMode::Auto, NOBODY, |around| {
-            apply(&before, entry, Known::default(), around)
+            apply(&before, &own_room(), entry, Known::default(), around)
         });
         assert_eq!(
             head_after(&before, &outcome).expires_at,
@@ -527,7 +535,13 @@ fn a_retracted_item_is_gone_for_everybody() {
         ),
     ] {
         let outcome = among(AckMode::Auto, SILENT, |around| {
-            apply(&head(), entry(8, EntryKind::Retract(id(3))), known(item), around)
+            apply(
+                &head(),
+                &own_room(),
+                entry(8, EntryKind::Retract(id(3))),
+                known(item),
+                around,
+            )
         });
         assert_eq!(
             stored(&outcome),
@@ -570,7 +584,13 @@ fn another_round_goes_to_those_who_are_told_again_or_waits_for_them() {
     ] {
         let item = delivered_as(FOR_GOOD, 3);
         let outcome = among(mode, company, |around| {
-            apply(&head(), entry(8, EntryKind::Retry(id(3))), known(item), around)
+            apply(
+                &head(),
+                &own_room(),
+                entry(8, EntryKind::Retry(id(3))),
+                known(item),
+                around,
+            )
         });
         let case = format!("{mode:?} {company:?}");
         let told = told(&outcome.emissions);
@@ -592,6 +612,7 @@ fn an_erase_entry_begins_the_erasure_and_changes_nothing_else() {
     let outcome = among(AckMode::Auto, BOTH, |around| {
         apply(
             &head(),
+            &own_room(),
             entry(8, EntryKind::Erase(EARLIER)),
             Known::default(),
             around,

@@ -8,13 +8,13 @@ use dormouse_domain::delivery::{AckMode, Delivery, DeliveryPolicy, Listeners, Vi
 use dormouse_domain::event::ServerEvent;
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::inbox::{
-    self, Emission, Entry, EntryKind, HasMore, Head, Known, Listening, MAX_BATCH, Outcome, Place, Store,
-    Surroundings,
+    self, Emission, Entry, HasMore, Head, Known, Listening, MAX_BATCH, Outcome, Place, Store, Surroundings,
 };
 use dormouse_domain::item::Item;
 use dormouse_domain::notification::{Content, Notification, Priority};
 use dormouse_domain::preferences::Preferences;
 use dormouse_domain::recovery::{CatchUp, Offset, Pid, Resume};
+use dormouse_domain::room::Room;
 use dormouse_domain::time::Timestamp;
 use serde_json::Value;
 
@@ -117,6 +117,8 @@ pub(crate) struct World {
     habits: Vec<Happening>,
     now: Timestamp,
     user: UserId,
+    /// The user's own.
+    room: Room,
     policy: DeliveryPolicy,
     record: Record,
     storage: Storage,
@@ -176,6 +178,7 @@ impl World {
             },
             record: Record::new(),
             storage: Storage::new(Head::new(user.clone())),
+            room: Room::User(user.clone()),
             user,
             held: BTreeMap::new(),
             nudges: Vec::new(),
@@ -325,7 +328,7 @@ impl World {
         let n = entry.n;
         self.held.insert(n, entry);
         self.apply_held()?;
-        if self.storage.head().place(n) == Place::Gap && self.dice.percent(50) {
+        if self.storage.head().place(&self.room, n) == Place::Gap && self.dice.percent(50) {
             // Patience is over.
             self.catch_up()?;
         }
@@ -488,7 +491,7 @@ impl World {
 
     fn apply_held(&mut self) -> Done {
         self.held
-            .retain(|n, _| self.storage.head().place(*n) != Place::Applied);
+            .retain(|n, _| self.storage.head().place(&self.room, *n) != Place::Applied);
         loop {
             let next = self.storage.head().cursor + 1;
             let Some(entry) = self.held.remove(&next) else {
@@ -507,7 +510,7 @@ impl World {
             }
             let mut emissions = Vec::new();
             for entry in entries {
-                if self.storage.head().place(entry.n) != Place::Applied {
+                if self.storage.head().place(&self.room, entry.n) != Place::Applied {
                     emissions.extend(self.apply(entry));
                 }
             }
@@ -517,18 +520,15 @@ impl World {
     }
 
     fn apply(&mut self, entry: Entry) -> Vec<Emission> {
-        assert_eq!(self.storage.head().place(entry.n), Place::Next);
+        assert_eq!(self.storage.head().place(&self.room, entry.n), Place::Next);
         let item = entry
             .kind
             .notification_id()
             .and_then(|id| self.storage.item(id.recipient(&self.user)));
-        let collapse_key = match &entry.kind {
-            EntryKind::Push(Some(notification)) => notification.content.collapse_key.as_deref(),
-            EntryKind::Push(None) | EntryKind::Retract(_) | EntryKind::Retry(_) | EntryKind::Erase(_) => None,
-        };
+        let collapse_key = entry.kind.collapse_key();
         let collapsing = collapse_key.map_or_else(Vec::new, |key| self.storage.collapsing(key));
         let known = Known { item, collapsing };
-        let outcome = inbox::apply(self.storage.head(), entry, known, &self.around());
+        let outcome = inbox::apply(self.storage.head(), &self.room, entry, known, &self.around());
         self.storage.apply(outcome.stores);
         outcome.emissions
     }

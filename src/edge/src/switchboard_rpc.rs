@@ -1,0 +1,327 @@
+//! How switchboards are called, and what they ask of hubs.
+//!
+//! Worker, hubs and switchboards may be of neighbouring versions while a deployment rolls out, so the
+//! shapes here change only by addition.
+
+use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::inbox::{Entry, EntryKind};
+use dormouse_domain::membership::Start;
+use dormouse_domain::room::{Room, SharedRoom};
+use dormouse_domain::switchboard::SwitchboardName;
+use dormouse_domain::time::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use worker::{Env, Error, Response, Result};
+
+use crate::d1::OwedDelivery;
+use crate::hub_rpc::post;
+use crate::{bindings, instruments};
+
+/// A call and the switchboard it is for: an object does not know its own name.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SwitchboardRequest {
+    pub(crate) to: SwitchboardName,
+    pub(crate) call: SwitchboardCall,
+}
+
+/// What a switchboard can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SwitchboardCall {
+    /// A hub asks what it missed, and says who is there: answers a [`Missed`].
+    Attend(Attend),
+    /// The last socket of a hub has closed.
+    Leave { user: UserId, at: Timestamp },
+    /// Write what a hub owes the record: answers when it is written.
+    Settle { user: UserId, owed: Vec<OwedDelivery> },
+    /// Bring an entry of shared rooms to the members who are online: answers a [`FanOutReply`] once it will.
+    FanOut(FanOut),
+    /// Send a volatile event to those who are online: answers an [`EmitReply`].
+    Emit(Emit),
+    /// Who of these is online: answers a [`RosterReply`].
+    Roster(RosterQuery),
+    /// A page of the users who are online in a room: answers a [`RoomReply`].
+    Room {
+        room: SharedRoom,
+        after: Option<UserId>,
+        limit: usize,
+    },
+    /// How many users are online: answers a [`CountReply`].
+    Count,
+    /// What passes between switchboards of a generation.
+    Peer(PeerCall),
+    /// What the tests look at.
+    #[cfg(feature = "instruments")]
+    Info,
+}
+
+// ---- what hubs ask ----
+
+/// A hub's question.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Attend {
+    pub(crate) user: UserId,
+    /// Who is there; `None` when nobody is and the hub only asks.
+    pub(crate) attendance: Option<Attendance>,
+    /// The logs the hub follows, its user's own first.
+    pub(crate) wanted: Vec<Wanted>,
+    /// The rooms the user's token puts them in, all of them, when the record has to be told.
+    pub(crate) claims: Option<Vec<Claim>>,
+}
+
+/// A user who is online.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attendance {
+    /// When the hub said so, by its own clock: what is older than what is known is passed over.
+    pub(crate) at: Timestamp,
+    /// The shared rooms the user is in.
+    pub(crate) rooms: Vec<SharedRoom>,
+    #[serde(flatten)]
+    pub(crate) needs: Needs,
+}
+
+/// What a hub needs of its switchboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Needs {
+    /// Whether clients wait for pings.
+    pub(crate) ticks: Wish,
+    /// Whether a client follows the presence of others.
+    pub(crate) presence: Wish,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wish {
+    Yes,
+    No,
+}
+
+/// A log, and how far the hub has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    pub(crate) room: Room,
+    pub(crate) from: Start,
+}
+
+/// A room that a token puts its user in, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) room: SharedRoom,
+    pub(crate) from: Start,
+}
+
+/// What a hub has missed: one for each log it wants, in the same order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Missed {
+    pub(crate) logs: Vec<MissedLog>,
+}
+
+/// What a hub has missed of a log.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MissedLog {
+    /// The entry the log goes on after, for a hub that only knew since when it wants it.
+    pub(crate) after: u64,
+    /// Entries after that one, in order, as many as can be sent at once.
+    pub(crate) entries: Vec<Entry>,
+    /// Whether there are more.
+    pub(crate) more: More,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum More {
+    Yes,
+    No,
+}
+
+// ---- what the Worker asks ----
+
+/// An entry of one or more shared rooms.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FanOut {
+    /// The rooms and the entry's number in each.
+    pub(crate) places: Vec<(SharedRoom, u64)>,
+    /// What the entry says: the same in all.
+    pub(crate) kind: EntryKind,
+}
+
+impl FanOut {
+    /// The notification it is about: what names it among those under way.
+    pub(crate) fn notification_id(&self) -> Option<NotificationId> {
+        self.kind.notification_id()
+    }
+}
+
+/// What a switchboard will do about an entry.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FanOutReply {
+    /// How many of its users are online in each of the rooms, in the order of the call.
+    pub(crate) online: Vec<u64>,
+}
+
+/// A volatile event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Emit {
+    /// For these users of the switchboard's own; others are passed over.
+    pub(crate) users: Vec<UserId>,
+    /// And for everybody in these rooms.
+    pub(crate) rooms: Vec<SharedRoom>,
+    pub(crate) event: String,
+    pub(crate) data: Box<RawValue>,
+}
+
+/// To whom a volatile event will be sent.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EmitReply {
+    /// Which of the named users are online.
+    pub(crate) users: Vec<UserId>,
+    /// How many users are online in each of the rooms, in the order of the call.
+    pub(crate) rooms: Vec<u64>,
+}
+
+/// A question about users.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RosterQuery {
+    pub(crate) users: Vec<UserId>,
+    /// Only about those who share one of these rooms; `None`: about all.
+    pub(crate) sharing: Option<Vec<SharedRoom>>,
+}
+
+/// What is known of the users asked for, in the same order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RosterReply {
+    pub(crate) users: Vec<Known>,
+}
+
+/// What is known of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Known {
+    /// Online since then, at the latest.
+    Online { since: Timestamp },
+    /// Offline since then.
+    Offline { since: Timestamp },
+    /// Never seen, or none of the asker's business.
+    Unknown,
+}
+
+/// A page of the users online in a room.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RoomReply {
+    /// How many there are in all.
+    pub(crate) online: u64,
+    /// In the order of their ids.
+    pub(crate) users: Vec<UserId>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CountReply {
+    pub(crate) online: u64,
+}
+
+// ---- what switchboards ask each other ----
+
+/// What passes between switchboards of a generation.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum PeerCall {
+    /// Hubs of this switchboard follow presence, or none does any more.
+    Watching { index: u32, presence: Wish },
+    /// How many users are online in these rooms, and whether any follows presence: answers an [`AudienceReply`].
+    Audience { rooms: Vec<SharedRoom> },
+    /// Tell those who follow presence.
+    Changes(PresenceChanges),
+    /// Admins are online at this switchboard: they want reports.
+    Admins { index: u32 },
+    /// What happened since the last report: answers a [`Report`].
+    Report,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AudienceReply {
+    /// How many users are online in each room, in the order of the call.
+    pub(crate) online: Vec<u64>,
+    /// Whether anybody follows presence.
+    pub(crate) presence: Wish,
+}
+
+/// Users who came or went, and the rooms whose members may know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PresenceChanges {
+    pub(crate) users: Vec<PresenceChange>,
+}
+
+/// A user who came or went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PresenceChange {
+    pub(crate) user: UserId,
+    pub(crate) known: Known,
+    /// The rooms whose members may know; `None`: everybody may.
+    pub(crate) rooms: Option<Vec<SharedRoom>>,
+}
+
+/// What happened at a switchboard since it was last asked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) online: u64,
+    pub(crate) joined: u64,
+    pub(crate) left: u64,
+    /// Deliveries that failed for good: the first of them, and how many in all.
+    pub(crate) failed: Vec<(NotificationId, UserId)>,
+    pub(crate) failures: u64,
+    /// How many admins are online here.
+    pub(crate) admins: u64,
+}
+
+// ---- what switchboards ask of hubs ----
+
+/// Who is at a hub, as it answers every call of a switchboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HubReply {
+    /// When, by the hub's clock.
+    pub(crate) at: Timestamp,
+    pub(crate) who: Who,
+}
+
+/// Who is at a hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Who {
+    /// Nobody: the hub leaves the roster.
+    Nobody,
+    /// Somebody, who belongs to another switchboard by now: the hub leaves this roster.
+    Moved,
+    /// Somebody.
+    Somebody(Needs),
+}
+
+impl SwitchboardRequest {
+    pub(crate) const fn new(to: SwitchboardName, call: SwitchboardCall) -> Self {
+        Self { to, call }
+    }
+
+    /// Calls the switchboard.
+    ///
+    /// # Errors
+    /// When it can't be reached or does not answer 2xx.
+    pub(crate) async fn send(&self, env: &Env) -> Result<Response> {
+        instruments::count(instruments::Unit::ObjectRequests, 1);
+        let response = bindings::switchboards(env)?
+            .get_by_name(&self.to.to_string())?
+            .fetch_with_request(post(self)?)
+            .await?;
+        let status = response.status_code();
+        if (200..300).contains(&status) {
+            Ok(response)
+        } else {
+            Err(Error::RustError(format!("switchboard {} answered {status}", self.to)))
+        }
+    }
+
+    /// Calls the switchboard and reads its answer.
+    ///
+    /// # Errors
+    /// As [`SwitchboardRequest::send`], or when the answer is of another shape.
+    pub(crate) async fn send_for<T: DeserializeOwned>(&self, env: &Env) -> Result<T> {
+        self.send(env).await?.json().await
+    }
+}
