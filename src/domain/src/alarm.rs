@@ -45,9 +45,14 @@ pub fn to_set(
         .into_iter()
         .flatten()
         .min();
-    let due = match (needs.debt, due) {
-        (Debt::None, due) => due,
-        (Debt::Owed, Some(due)) if due <= now.after_ms(PATIENCE_MS) => Some(due),
+    // A tick of the switchboard wakes the hub as well as an alarm does, and costs it no row.
+    let is_ticked = |session: &Session| session.heartbeat.is_ticked(rules.heartbeat);
+    let tick = needs.sessions.iter().any(is_ticked);
+    let tick = tick.then(|| now.after_ms(rules.heartbeat.interval_ms));
+    let woken = due.into_iter().chain(tick).min();
+    let due = match (needs.debt, woken) {
+        (Debt::None, _) => due,
+        (Debt::Owed, Some(woken)) if woken <= now.after_ms(PATIENCE_MS) => due,
         (Debt::Owed, _) => Some(now.after_ms(RETRY_MS)),
     }?;
     let early_enough = set.is_some_and(|set| set <= due);
@@ -67,7 +72,7 @@ mod tests {
         let at = Timestamp::from_ms;
         let now = at(1_000_000);
         let session = joined_session(now);
-        let tick = session.heartbeat.ping_at().unwrap();
+        let end = session.ends_at();
         let idle = Head::new(UserId::parse("u1").unwrap());
         let waiting = Head {
             catch_up_at: Some(at(1_000_500)),
@@ -90,10 +95,10 @@ mod tests {
         for (set, needs, expected) in [
             (None, Needs { head: None, ..nobody }, None),
             (None, nobody, None),
-            (None, online, Some(tick)),
-            (Some(tick), online, None),
+            (None, online, Some(end)),
+            (Some(end), online, None),
             (Some(now), online, None),
-            (Some(tick.after_ms(1)), online, Some(tick)),
+            (Some(end.after_ms(1)), online, Some(end)),
             (
                 None,
                 Needs {
@@ -119,7 +124,7 @@ mod tests {
                 None,
             ),
             (
-                Some(tick),
+                Some(end),
                 Needs {
                     delivery_at: Some(at(1_000_300)),
                     ..online
@@ -127,7 +132,7 @@ mod tests {
                 Some(at(1_000_300)),
             ),
             (
-                Some(tick),
+                Some(end),
                 Needs {
                     debt: Debt::Owed,
                     ..online

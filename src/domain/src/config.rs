@@ -193,8 +193,8 @@ pub struct HeartbeatConfig {
 /// When a ping counts as unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// At the next ping: one alarm an interval is all an idle user costs.
-    Lazy,
+    /// At the next tick of the switchboard, which pings for all its users by one alarm.
+    Ticked,
     /// After the advertised timeout, as the reference server does it.
     Exact,
 }
@@ -258,7 +258,7 @@ impl Config {
         let heartbeat = HeartbeatConfig {
             interval_ms: reader.integer(PING_INTERVAL_MS, SHORTEST_HEARTBEAT_MS, 1_800_000),
             timeout_ms: reader.integer(PING_TIMEOUT_MS, SHORTEST_HEARTBEAT_MS, 1_800_000),
-            timing: Timing::Lazy,
+            timing: Timing::Ticked,
         };
         let connect_timeout_ms = reader.integer(CONNECT_TIMEOUT_MS, 1_000, 300_000);
         let keepalive_grace_ms = reader.integer(KEEPALIVE_GRACE_MS, 10_000, 3_600_000);

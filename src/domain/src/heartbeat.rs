@@ -80,7 +80,7 @@ impl Heartbeat {
         }
     }
 
-    /// What is due at `now`.
+    /// What is due at `now` by the connection's own clock.
     pub fn on_timer(&mut self, now: Timestamp, config: HeartbeatConfig) -> Beat {
         let Self::Server {
             ping_at,
@@ -89,16 +89,16 @@ impl Heartbeat {
         else {
             return Beat::Rest;
         };
+        match config.timing {
+            Timing::Ticked => return Beat::Rest,
+            Timing::Exact => {}
+        }
         let mut beat = Beat::Rest;
         let mut sent = unanswered_since;
-        if sent.is_none() && ping_at.since(now) <= slack_ms(config) {
-            // To the letter, a ping that goes out a little late has to be answered as if it had not.
-            let sent_at = match config.timing {
-                Timing::Lazy => now,
-                Timing::Exact => ping_at.max(Timestamp::from_ms(
-                    now.as_ms().saturating_sub(config.timeout_ms / 2),
-                )),
-            };
+        if sent.is_none() && ping_at <= now {
+            // A ping that goes out a little late has to be answered as if it had not.
+            let earliest = now.as_ms().saturating_sub(config.timeout_ms / 2);
+            let sent_at = ping_at.max(Timestamp::from_ms(earliest));
             sent = Some(sent_at);
             *self = Self::Server {
                 ping_at: sent_at.after_ms(config.interval_ms),
@@ -106,10 +106,38 @@ impl Heartbeat {
             };
             beat = Beat::Ping;
         }
-        if sent.is_some_and(|sent| now.since(sent) >= silence_limit_ms(config)) {
+        if sent.is_some_and(|sent| now.since(sent) >= config.timeout_ms) {
             beat = Beat::Silent;
         }
         beat
+    }
+
+    /// What a tick of the switchboard asks for, which comes once an interval: a ping, unless the one before was
+    /// not answered. A second tick soon after another finds that one's ping under way.
+    pub fn on_tick(&mut self, now: Timestamp, config: HeartbeatConfig) -> Beat {
+        let Self::Server { unanswered_since, .. } = *self else {
+            return Beat::Rest;
+        };
+        match unanswered_since {
+            None => {
+                *self = Self::Server {
+                    ping_at: now.after_ms(config.interval_ms),
+                    unanswered_since: Some(now),
+                };
+                Beat::Ping
+            }
+            Some(sent) if now.since(sent) >= silence_limit_ms(config) => Beat::Silent,
+            Some(_) => Beat::Rest,
+        }
+    }
+
+    /// Whether somebody has to tick for it.
+    #[must_use]
+    pub const fn is_ticked(self, config: HeartbeatConfig) -> bool {
+        match (self, config.timing) {
+            (Self::Server { .. }, Timing::Ticked) => true,
+            (Self::Server { .. }, Timing::Exact) | (Self::Client { .. }, _) => false,
+        }
     }
 
     /// When [`Heartbeat::on_timer`] has something to do next, if ever.
@@ -123,8 +151,8 @@ impl Heartbeat {
                 },
                 Timing::Exact,
             ) => Some(ping_at.min(sent.after_ms(config.timeout_ms))),
-            (Self::Server { ping_at, .. }, Timing::Lazy | Timing::Exact) => Some(ping_at),
-            (Self::Client { .. }, Timing::Lazy | Timing::Exact) => None,
+            (Self::Server { ping_at, .. }, Timing::Exact) => Some(ping_at),
+            (Self::Server { .. }, Timing::Ticked) | (Self::Client { .. }, _) => None,
         }
     }
 }
@@ -140,20 +168,8 @@ pub enum Beat {
     Silent,
 }
 
-/// How much early a ping may go out: a wake-up for another reason serves it too when it is due within
-/// half an interval, for alarms are what an idle user costs.
-const fn slack_ms(config: HeartbeatConfig) -> u64 {
-    match config.timing {
-        Timing::Lazy => config.interval_ms / 2,
-        Timing::Exact => 0,
-    }
-}
-
-/// How long a ping may stay unanswered before a wake-up closes the connection. Lazily: until the next
-/// ping, a little less, because the next alarm may come early after a late one.
+/// How long a ping may stay unanswered before a tick closes the connection, in milliseconds: until the next
+/// tick, a little less, because that may come early after a late one.
 const fn silence_limit_ms(config: HeartbeatConfig) -> u64 {
-    match config.timing {
-        Timing::Lazy => config.interval_ms.saturating_sub(config.interval_ms / 4),
-        Timing::Exact => config.timeout_ms,
-    }
+    config.interval_ms.saturating_sub(config.interval_ms / 4)
 }

@@ -48,6 +48,7 @@ impl Claims {
 /// The shared rooms of a user: part of the head of their inbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memberships {
+    #[serde(default)]
     rooms: BTreeMap<SharedRoom, Membership>,
     /// Rooms the API took the user out of, and when: an older token does not bring them back.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -207,10 +208,17 @@ impl Memberships {
     /// The log of a room is applied up to and including entry `n`.
     pub fn advance(&mut self, room: &SharedRoom, n: u64) {
         if let Some(membership) = self.rooms.get_mut(room) {
-            membership.from = match membership.from {
-                Start::After(cursor) => Start::After(cursor.max(n)),
-                Start::Since(_) => Start::After(n),
-            };
+            membership.from = Start::After(n);
+            self.forget_left(room);
+        }
+    }
+
+    /// The record has told which entry the log of a room goes on after.
+    pub fn begin(&mut self, room: &SharedRoom, after: u64) {
+        if let Some(membership) = self.rooms.get_mut(room)
+            && let Start::Since(_) = membership.from
+        {
+            membership.from = Start::After(after);
             self.forget_left(room);
         }
     }

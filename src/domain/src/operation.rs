@@ -5,7 +5,7 @@
 
 use crate::command::Mark;
 use crate::id::NotificationId;
-use crate::service_key::Scope;
+use crate::service_key::{Scope, ServiceKey, ServiceKeyError};
 
 /// What a request asks for. A text parameter is the path's segment as it came, percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +88,28 @@ pub enum Access {
     Public,
     /// A service key with this scope.
     Service(Scope),
+    /// A service key that may push to somebody; to whom it may, the push itself decides.
+    Pusher,
     /// A user, for themselves.
     User,
+}
+
+impl Access {
+    /// Whether a service key may call the operation.
+    ///
+    /// # Errors
+    /// [`ServiceKeyError::Scope`] with a scope that it lacks; `None` when the operation is not a service's.
+    pub fn check(self, key: &ServiceKey) -> Result<(), Option<ServiceKeyError>> {
+        match self {
+            Self::Public | Self::User => Err(None),
+            Self::Service(scope) => key.allows(scope).map_err(Some),
+            Self::Pusher => key
+                .allows(Scope::PushRoom)
+                .or_else(|_| key.allows(Scope::PushBroadcast))
+                .or_else(|_| key.allows(Scope::PushUser))
+                .map_err(Some),
+        }
+    }
 }
 
 /// One row of [`OPERATIONS`].
@@ -225,14 +245,14 @@ pub const OPERATIONS: &[Endpoint] = &[
         method: "POST",
         path: "/v1/notifications",
         id: "pushNotification",
-        access: Access::Service(Scope::PushUser),
+        access: Access::Pusher,
         operation: |_| Some(Operation::Service(ServiceOperation::Push)),
     },
     Endpoint {
         method: "POST",
         path: "/v1/notifications/batch",
         id: "pushNotificationBatch",
-        access: Access::Service(Scope::PushUser),
+        access: Access::Pusher,
         operation: |_| Some(Operation::Service(ServiceOperation::PushBatch)),
     },
     Endpoint {
@@ -246,7 +266,7 @@ pub const OPERATIONS: &[Endpoint] = &[
         method: "DELETE",
         path: "/v1/notifications/{id}",
         id: "retractNotification",
-        access: Access::Service(Scope::PushUser),
+        access: Access::Pusher,
         operation: |parameters| about(parameters, ServiceOperation::Retract),
     },
     Endpoint {
@@ -260,7 +280,7 @@ pub const OPERATIONS: &[Endpoint] = &[
         method: "POST",
         path: "/v1/notifications/{id}/retry",
         id: "retryNotification",
-        access: Access::Service(Scope::PushUser),
+        access: Access::Pusher,
         operation: |parameters| about(parameters, ServiceOperation::Retry),
     },
     Endpoint {
@@ -433,6 +453,7 @@ mod tests {
         match access {
             Access::Public => ("public", None),
             Access::Service(scope) => ("service", Some(scope.name())),
+            Access::Pusher => ("service", Some("push:user, push:room or push:broadcast")),
             Access::User => ("user", None),
         }
     }

@@ -10,6 +10,8 @@ use crate::markdown::is_safe_link;
 use crate::notification::{Action, Content, NotificationType, Priority, Sender};
 use crate::notification_type::TypeId;
 use crate::problem::{Code, Problem};
+use crate::room::{Room, SharedRoom};
+use crate::service_key::Scope;
 use crate::template::{Found, Lookup, MAX_KEY_BYTES, RenderRequest, Rendered, TemplateKey, known_type};
 use crate::time::Timestamp;
 
@@ -161,11 +163,21 @@ impl Draft {
     }
 }
 
+/// The scope it takes to push to a room.
+#[must_use]
+pub const fn scope(room: &Room) -> Scope {
+    match room {
+        Room::User(_) => Scope::PushUser,
+        Room::Shared(SharedRoom::Dept(_) | SharedRoom::Named(_) | SharedRoom::Admin) => Scope::PushRoom,
+        Room::Shared(SharedRoom::Broadcast) => Scope::PushBroadcast,
+    }
+}
+
 /// One entry of `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
-    /// A user's own room.
-    User(UserId),
+    /// A user's own room, or one that several users are in.
+    Room(Room),
     /// Not addressable: the text as given (shortened) and why.
     Rejected {
         /// What was asked for.
@@ -204,16 +216,16 @@ impl Push {
             deliver_at: times.deliver_at,
             lapsed: lapsed.map(|lapsed| Problem::new(Code::InvalidRequest).errors(lapsed)),
         };
-        if push.users().next().is_none() {
+        if push.rooms().next().is_none() {
             return Err(Problem::new(Code::InvalidRecipient).errors(push.rejections()));
         }
         Ok(push)
     }
 
-    /// The users it is for.
-    pub fn users(&self) -> impl Iterator<Item = &UserId> {
+    /// The rooms it is for, users' own among them.
+    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
         self.recipients.iter().filter_map(|recipient| match recipient {
-            Recipient::User(user) => Some(user),
+            Recipient::Room(room) => Some(room),
             Recipient::Rejected { .. } => None,
         })
     }
@@ -222,7 +234,7 @@ impl Push {
         let rejected = self.recipients.iter().enumerate();
         rejected
             .filter_map(|(i, recipient)| match recipient {
-                Recipient::User(_) => None,
+                Recipient::Room(_) => None,
                 Recipient::Rejected { reason, .. } => Some(Mistake {
                     pointer: format!("/to/{i}"),
                     detail: reason.clone(),
@@ -262,12 +274,9 @@ fn recipient(raw: &str) -> Recipient {
     let Ok(to) = serde_json::from_str::<String>(raw) else {
         return rejected(raw, "expected text such as user:ID");
     };
-    match to.split_once(':') {
-        Some(("user", id)) => match UserId::parse(id) {
-            Ok(user) => Recipient::User(user),
-            Err(error) => rejected(&to, error.to_string()),
-        },
-        _ => rejected(&to, "expected user:ID"),
+    match Room::parse(&to) {
+        Ok(room) => Recipient::Room(room),
+        Err(error) => rejected(&to, error.to_string()),
     }
 }
 
@@ -536,8 +545,8 @@ mod tests {
             NOW,
         )
         .unwrap();
-        let users: Vec<_> = push.users().map(UserId::as_str).collect();
-        assert_eq!(users, ["41", "42"]);
+        let rooms: Vec<_> = push.rooms().map(ToString::to_string).collect();
+        assert_eq!(rooms, ["user:41", "user:42"]);
         assert_eq!(push.recipients.len(), 3);
         assert_eq!(push.draft.lookup(), None);
         let content = push.draft.resolve(Found::default()).unwrap();

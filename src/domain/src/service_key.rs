@@ -115,18 +115,14 @@ impl ServiceKeys {
         Ok(Self(keys))
     }
 
-    /// The key that `authorization` carries, when it may do `scope`.
+    /// The key that `authorization` carries.
     ///
     /// Both sides are hashed and every configured hash is compared in constant time, so the answer's
     /// timing says nothing about a key.
     ///
     /// # Errors
-    /// [`ServiceKeyError`].
-    pub fn authorize(
-        &self,
-        authorization: Option<&str>,
-        scope: Scope,
-    ) -> Result<&ServiceKey, ServiceKeyError> {
+    /// [`ServiceKeyError::Missing`], [`ServiceKeyError::Unknown`].
+    pub fn authenticate(&self, authorization: Option<&str>) -> Result<&ServiceKey, ServiceKeyError> {
         let presented = authorization.map(bare_token).unwrap_or_default();
         if presented.is_empty() {
             return Err(ServiceKeyError::Missing);
@@ -138,9 +134,18 @@ impl ServiceKeys {
                 found = Some(key);
             }
         }
-        let key = found.ok_or(ServiceKeyError::Unknown)?;
-        if key.scopes.contains(&scope) {
-            Ok(key)
+        found.ok_or(ServiceKeyError::Unknown)
+    }
+}
+
+impl ServiceKey {
+    /// Whether it may do `scope`.
+    ///
+    /// # Errors
+    /// [`ServiceKeyError::Scope`] when it may not.
+    pub fn allows(&self, scope: Scope) -> Result<(), ServiceKeyError> {
+        if self.scopes.contains(&scope) {
+            Ok(())
         } else {
             Err(ServiceKeyError::Scope(scope))
         }
@@ -187,7 +192,9 @@ mod tests {
     fn a_key_opens_only_its_scopes() {
         let keys = keys();
         let check = |header, scope, expected: Result<&str, ServiceKeyError>| {
-            assert_eq!(keys.authorize(header, scope).map(|key| key.id.as_str()), expected);
+            let found = keys.authenticate(header);
+            let allowed = found.and_then(|key| key.allows(scope).map(|()| key.id.as_str()));
+            assert_eq!(allowed, expected);
         };
         check(Some("Bearer nk_test"), Scope::PushUser, Ok("a"));
         check(Some("nk_test"), Scope::PushUser, Ok("a"));

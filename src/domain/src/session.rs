@@ -475,10 +475,16 @@ impl Session {
         if self.is_silent(now, rules) {
             return close(CloseReason::PingTimeout);
         }
-        match self.heartbeat.on_timer(now, rules.heartbeat) {
-            Beat::Rest => Vec::new(),
-            Beat::Ping => vec![Output::Send(engine::Packet::Ping("".into()).encode().into_text())],
-            Beat::Silent => close(CloseReason::PingTimeout),
+        beat(self.heartbeat.on_timer(now, rules.heartbeat))
+    }
+
+    /// What a tick of the switchboard asks for at `now`, besides what is due.
+    pub fn on_tick(&mut self, now: Timestamp, rules: &Rules<'_>) -> Vec<Output> {
+        let due = self.on_timer(now, rules);
+        if due.is_empty() {
+            beat(self.heartbeat.on_tick(now, rules.heartbeat))
+        } else {
+            due
         }
     }
 
@@ -493,6 +499,14 @@ impl Session {
             .into_iter()
             .flatten()
             .fold(self.ends_at(), Timestamp::min)
+    }
+}
+
+fn beat(beat: Beat) -> Vec<Output> {
+    match beat {
+        Beat::Rest => Vec::new(),
+        Beat::Ping => vec![Output::Send(engine::Packet::Ping("".into()).encode().into_text())],
+        Beat::Silent => close(CloseReason::PingTimeout),
     }
 }
 
@@ -547,7 +561,7 @@ pub(crate) mod tests {
     const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
         interval_ms: 90_000,
         timeout_ms: 120_000,
-        timing: Timing::Lazy,
+        timing: Timing::Ticked,
     };
     const WISHES: Wishes = Wishes {
         case: PayloadCase::Snake,
@@ -895,18 +909,30 @@ pub(crate) mod tests {
         assert_eq!(words(&lost), ["close ForcedClose"]);
     }
 
+    fn tick(session: &mut Session, ms: u64) -> Vec<String> {
+        words(&session.on_tick(NOW.after_ms(ms), &rules()))
+    }
+
     #[test]
-    fn the_clock_pings_and_closes() {
+    fn ticks_ping_and_close() {
         let mut session = joined_session(NOW);
-        assert_eq!(session.wakes_at(&rules()), NOW.after_ms(90_000));
-        assert_eq!(timer(&mut session, 10_000), NOTHING);
-        assert_eq!(timer(&mut session, 90_000), ["2"]);
-        assert_eq!(timer(&mut session, 90_100), NOTHING);
-        assert_eq!(session.wakes_at(&rules()), NOW.after_ms(180_000));
+        assert_eq!(session.wakes_at(&rules()), session.ends_at());
+        assert_eq!(timer(&mut session, 90_000), NOTHING);
+        assert_eq!(tick(&mut session, 90_000), ["2"]);
+        assert_eq!(tick(&mut session, 90_100), NOTHING);
         let mut silent = session.clone();
         text(&mut session, "3");
-        assert_eq!(timer(&mut session, 180_000), ["2"]);
-        assert_eq!(timer(&mut silent, 180_000), ["close PingTimeout"]);
+        assert_eq!(tick(&mut session, 180_000), ["2"]);
+        assert_eq!(tick(&mut silent, 180_000), ["close PingTimeout"]);
+    }
+
+    #[test]
+    fn a_tick_also_does_what_is_due() {
+        let mut session = joined_session(NOW);
+        assert_eq!(
+            tick(&mut session, HOUR_MS + 25_000),
+            ["emit auth_error", "close TokenExpired"]
+        );
     }
 
     #[test]
@@ -963,14 +989,6 @@ pub(crate) mod tests {
         session.heartbeat.hear(NOW.after_ms(10_000));
         assert_eq!(timer(&mut session, 180_000), NOTHING);
         assert_eq!(timer(&mut session, 180_001), ["close PingTimeout"]);
-    }
-
-    #[test]
-    fn a_wake_up_for_another_reason_serves_a_ping_that_is_near() {
-        let mut session = joined_session(NOW);
-        assert_eq!(timer(&mut session, 44_000), NOTHING);
-        assert_eq!(timer(&mut session, 45_000), ["2"]);
-        assert_eq!(session.wakes_at(&rules()), NOW.after_ms(135_000));
     }
 
     #[test]

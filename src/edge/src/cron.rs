@@ -8,7 +8,7 @@ use dormouse_domain::id::NotificationId;
 use dormouse_domain::time::Timestamp;
 use worker::{Env, Error, Result, console_error};
 
-use crate::d1::{Commit, Database, Order, Rest};
+use crate::d1::{Commit, Commits, Database, Order, Rest};
 use crate::dispatch::nudge;
 use crate::instruments::{FailPoint, reach};
 use crate::{bindings, clock, settings};
@@ -57,10 +57,10 @@ async fn deliver(env: &Env) -> Result<()> {
         reach(FailPoint::CronCommitted).await?;
         let told = nudge(env, &commits).await;
         reach(FailPoint::CronNudged).await?;
-        record.settle_scheduled(&delivered(&commits)).await?;
+        record.settle_scheduled(&delivered(&commits.commits)).await?;
         nudged = told
             .iter()
-            .fold(nudged, |sum, users| sum.saturating_add(users.len()));
+            .fold(nudged, |sum, told| sum.saturating_add(told.requests()));
         if nudged > MAX_NUDGES {
             return Ok(());
         }
@@ -70,16 +70,16 @@ async fn deliver(env: &Env) -> Result<()> {
 
 /// Stores what is due, in one transaction; when that fails, each by itself, so that one that can't be stored
 /// holds up no other. What is not stored is tried again by the next run.
-async fn commit(record: &Database, due: &[Order], now: Timestamp) -> Vec<Commit> {
+async fn commit(record: &Database, due: &[Order], now: Timestamp) -> Commits {
     let error = match record.commit(due, now).await {
         Ok(commits) => return commits,
         Err(error) => error,
     };
     console_error!("scheduled pushes could not be stored together: {error}");
-    let mut commits = Vec::with_capacity(due.len());
+    let mut commits = Commits::default();
     for order in due {
         match record.commit(slice::from_ref(order), now).await {
-            Ok(stored) => commits.extend(stored),
+            Ok(stored) => commits.append(stored),
             Err(error) => console_error!(
                 "the scheduled push {} is not stored yet: {error}",
                 order.notification.id

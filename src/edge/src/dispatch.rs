@@ -2,20 +2,23 @@
 //! (DESIGN 7). One push or many, it is the same way.
 
 use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::inbox::EntryKind;
 use dormouse_domain::item::Receipt;
 use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::push::{Mistake, Push, Recipient};
+use dormouse_domain::room::{Room, SharedRoom};
+use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::template::Found;
 use dormouse_domain::time::{Timestamp, iso};
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{StreamExt, future, stream};
 use serde::Serialize;
 use worker::{Env, Result};
 
-use crate::d1::{Claim, Commit, Committed, Order, Origin, When};
+use crate::d1::{Claim, Commit, Commits, Committed, Order, Origin, When};
 use crate::hub_rpc::{EntryRecord, HubCall, HubRequest, NudgeReply};
 use crate::instruments::{FailPoint, reach};
+use crate::switchboard_rpc::{FanOut, FanOutReply};
 use crate::{bindings, entropy, nudges};
 
 /// Hubs that are told at the same time.
@@ -57,8 +60,16 @@ pub(crate) enum Body {
 #[derive(Default, Serialize)]
 pub(crate) struct SentCounts {
     created: usize,
+    /// Shared rooms, whose members are told by and by.
+    #[serde(skip_serializing_if = "is_zero")]
+    accepted: usize,
     suppressed: usize,
     rejected: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Default, Serialize)]
@@ -79,6 +90,8 @@ pub(crate) struct Outcome {
 enum Status {
     Created(Receipt),
     Accepted { seq: Option<u64> },
+    #[serde(rename = "accepted")]
+    FanningOut { online_users: u64 },
     Suppressed { reason: &'static str },
     Scheduled,
     Rejected { problem: Problem },
@@ -106,7 +119,7 @@ pub(crate) async fn dispatch(
             Some(_) => found.next().unwrap_or_default(),
             None => Found::default(),
         };
-        let users = push.users().cloned().collect();
+        let rooms = push.rooms().cloned().collect();
         let (content, lapsed) = match (push.draft.resolve(found), push.lapsed) {
             (Ok(content), lapsed) => (content, lapsed),
             // It may be repeated when its template has gone or wants other data.
@@ -122,7 +135,7 @@ pub(crate) async fn dispatch(
                 created_at: now,
                 content,
             },
-            users,
+            rooms,
             claim,
             when: match (&lapsed, push.deliver_at) {
                 (Some(_), deliver_at) => When::Lapsed(deliver_at),
@@ -137,7 +150,7 @@ pub(crate) async fn dispatch(
     reach(FailPoint::PushCommitted).await?;
     let told = nudge(env, &commits).await;
     reach(FailPoint::PushNudged).await?;
-    let mut settled = commits.into_iter().zip(told);
+    let mut settled = commits.commits.into_iter().zip(told);
     let mut settle = |answer| {
         let (recipients, lapsed) = match answer {
             Waiting::Refused(problem) => return Err(problem),
@@ -171,9 +184,38 @@ enum Waiting {
     Ordered(Vec<Recipient>, Option<Problem>),
 }
 
+/// What those who were told of a push have said.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Each user's hub.
+    users: Vec<(UserId, Reply)>,
+    /// How many users are online in each of the shared rooms, by what the switchboards say.
+    rooms: Vec<(SharedRoom, u64)>,
+    requests: usize,
+}
+
+impl Told {
+    /// How many objects were asked.
+    pub(crate) const fn requests(&self) -> usize {
+        self.requests
+    }
+
+    fn said(&mut self, switchboard: Option<FanOutReply>, fan_out: &FanOut) {
+        self.requests = self.requests.saturating_add(1);
+        let online = switchboard.map(|reply| reply.online).unwrap_or_default();
+        let online = online.into_iter().chain(std::iter::repeat(0));
+        for ((room, _), count) in fan_out.places.iter().zip(online) {
+            match self.rooms.iter_mut().find(|(known, _)| known == room) {
+                Some((_, sum)) => *sum = sum.saturating_add(count),
+                None => self.rooms.push((room.clone(), count)),
+            }
+        }
+    }
+}
+
 /// What a hub has said to an entry.
 #[derive(Clone, Copy)]
-pub(crate) enum Told {
+enum Reply {
     /// It is in the inbox.
     Created(Receipt),
     /// The user wants to hear nothing of its kind.
@@ -182,7 +224,7 @@ pub(crate) enum Told {
     Nothing,
 }
 
-impl From<NudgeReply> for Told {
+impl From<NudgeReply> for Reply {
     fn from(reply: NudgeReply) -> Self {
         match reply {
             NudgeReply::Applied(receipt) => Self::Created(receipt),
@@ -199,55 +241,79 @@ struct StoredEntry<'a> {
     notification: &'a Notification,
 }
 
-/// What each user's hub has said to one push.
-pub(crate) type ToldUsers = Vec<(UserId, Told)>;
-
-/// Brings what was stored to the hubs of its users: many users at a time, each user's entries in order.
-/// What their hubs have said, for each commit.
-pub(crate) async fn nudge(env: &Env, commits: &[Commit]) -> Vec<ToldUsers> {
+/// Brings what was stored to the hubs of its users, and to the switchboards when it is for shared rooms: many
+/// at a time, each one's entries in order. What they have said, for each commit.
+pub(crate) async fn nudge(env: &Env, stored: &Commits) -> Vec<Told> {
     let mut hubs: Vec<(&UserId, Vec<StoredEntry<'_>>)> = Vec::new();
-    for (at, commit) in commits.iter().enumerate() {
+    let mut fan_outs = Vec::new();
+    for (at, commit) in stored.commits.iter().enumerate() {
         let Commit::Stored(Committed {
-            notification,
-            entries,
-            ..
+            notification, places, ..
         }) = commit
         else {
             continue;
         };
-        for (user, n) in entries {
+        let mut shared = Vec::new();
+        for (room, n) in places {
             let entry = StoredEntry {
                 at,
                 n: *n,
                 notification,
             };
-            match hubs.iter_mut().find(|(known, _)| *known == user) {
-                Some((_, entries)) => entries.push(entry),
-                None => hubs.push((user, vec![entry])),
+            match room {
+                Room::Shared(room) => shared.push((room.clone(), *n)),
+                Room::User(user) => match hubs.iter_mut().find(|(known, _)| *known == user) {
+                    Some((_, entries)) => entries.push(entry),
+                    None => hubs.push((user, vec![entry])),
+                },
+            }
+        }
+        if !shared.is_empty() {
+            let kind = EntryKind::Push(Some(Box::new(notification.clone())));
+            fan_outs.push((at, FanOut { places: shared, kind }));
+        }
+    }
+    let (users, rooms) = future::join(
+        nudge_users(env, hubs),
+        tell_switchboards(env, &stored.switchboards, &fan_outs),
+    )
+    .await;
+    let mut told: Vec<Told> = stored.commits.iter().map(|_| Told::default()).collect();
+    for (at, user, reply) in users {
+        if let Some(told) = told.get_mut(at) {
+            told.requests = told.requests.saturating_add(1);
+            told.users.push((user, reply));
+        }
+    }
+    for (at, fan_out) in &fan_outs {
+        for (_, reply) in rooms.iter().filter(|(asked, _)| asked == at) {
+            if let Some(told) = told.get_mut(*at) {
+                told.said(reply.clone(), fan_out);
             }
         }
     }
+    told
+}
+
+async fn nudge_users(
+    env: &Env,
+    hubs: Vec<(&UserId, Vec<StoredEntry<'_>>)>,
+) -> Vec<(usize, UserId, Reply)> {
     let hubs = hubs.into_iter().map(|(user, entries)| async move {
         let mut told = Vec::with_capacity(entries.len());
         for entry in entries {
             let call = HubCall::Nudge(EntryRecord::new(entry.n, entry.notification));
-            told.push((entry.at, user, nudge_one(env, user.clone(), call).await));
+            told.push((entry.at, user.clone(), nudge_one(env, user.clone(), call).await));
         }
         told
     });
     let answers: Vec<_> = stream::iter(hubs).buffer_unordered(HUBS_AT_ONCE).collect().await;
-    let mut by_commit: Vec<ToldUsers> = commits.iter().map(|_| Vec::new()).collect();
-    for (at, user, told) in answers.into_iter().flatten() {
-        if let Some(users) = by_commit.get_mut(at) {
-            users.push((user.clone(), told));
-        }
-    }
-    by_commit
+    answers.into_iter().flatten().collect()
 }
 
 /// Brings an entry to its user's hub. The push is stored by now: a hub that can't be reached gets the
 /// nudge by the queue, and failing that by its own cursor when it next hears of anything.
-async fn nudge_one(env: &Env, user: UserId, call: HubCall) -> Told {
+async fn nudge_one(env: &Env, user: UserId, call: HubCall) -> Reply {
     match HubRequest::new(user.clone(), call)
         .send_for::<NudgeReply>(env)
         .await
@@ -255,34 +321,86 @@ async fn nudge_one(env: &Env, user: UserId, call: HubCall) -> Told {
         Ok(reply) => reply.into(),
         Err(error) => {
             nudges::tell_later(env, user, &error).await;
-            Told::Nothing
+            Reply::Nothing
         }
     }
 }
 
+/// Brings entries of shared rooms to the switchboards, each of which gets them in order. What each has said to
+/// each; one that can't be reached gets it by the queue.
+async fn tell_switchboards(
+    env: &Env,
+    switchboards: &[SwitchboardName],
+    fan_outs: &[(usize, FanOut)],
+) -> Vec<(usize, Option<FanOutReply>)> {
+    let telling = switchboards.iter().map(|switchboard| async move {
+        let mut replies = Vec::with_capacity(fan_outs.len());
+        for (at, fan_out) in fan_outs {
+            replies.push((*at, nudges::fan_out(env, *switchboard, fan_out).await));
+        }
+        replies
+    });
+    let replies: Vec<_> = stream::iter(telling).buffer_unordered(HUBS_AT_ONCE).collect().await;
+    replies.into_iter().flatten().collect()
+}
+
+/// Tells everybody whom it concerns that an entry was appended to these rooms.
+pub(crate) async fn tell(
+    env: &Env,
+    switchboards: &[SwitchboardName],
+    places: Vec<(Room, u64)>,
+    kind: EntryKind,
+) {
+    let (mut users, mut shared) = (Vec::new(), Vec::new());
+    for (room, n) in places {
+        match room {
+            Room::User(user) => users.push(user),
+            Room::Shared(room) => shared.push((room, n)),
+        }
+    }
+    nudges::catch_up(env, users).await;
+    if !shared.is_empty() {
+        let fan_out = FanOut { places: shared, kind };
+        tell_switchboards(env, switchboards, &[(0, fan_out)]).await;
+    }
+}
+
 impl Answer {
-    fn sent(recipients: &[Recipient], committed: &Committed, told: &ToldUsers) -> Self {
-        let results = outcomes(recipients, |user| {
-            let found = told.iter().find(|(known, _)| known == user);
-            match found.map_or(Told::Nothing, |(_, told)| *told) {
-                Told::Created(receipt) => Status::Created(receipt),
-                Told::Suppressed => Status::Suppressed {
-                    reason: "muted_category",
-                },
-                Told::Nothing => Status::Accepted { seq: None },
+    fn sent(recipients: &[Recipient], committed: &Committed, told: &Told) -> Self {
+        let results = outcomes(recipients, |room| match room {
+            Room::User(user) => {
+                let found = told.users.iter().find(|(known, _)| known == user);
+                match found.map_or(Reply::Nothing, |(_, reply)| *reply) {
+                    Reply::Created(receipt) => Status::Created(receipt),
+                    Reply::Suppressed => Status::Suppressed {
+                        reason: "muted_category",
+                    },
+                    Reply::Nothing => Status::Accepted { seq: None },
+                }
+            }
+            Room::Shared(room) => {
+                let found = told.rooms.iter().find(|(known, _)| known == room);
+                Status::FanningOut {
+                    online_users: found.map_or(0, |(_, online)| *online),
+                }
             }
         });
         let mut counts = SentCounts::default();
         for outcome in &results {
             let count = match outcome.status {
                 Status::Created(_) | Status::Accepted { .. } | Status::Scheduled => &mut counts.created,
+                Status::FanningOut { .. } => &mut counts.accepted,
                 Status::Suppressed { .. } => &mut counts.suppressed,
                 Status::Rejected { .. } => &mut counts.rejected,
             };
             *count = count.saturating_add(1);
         }
         Self {
-            status: if counts.rejected == 0 { 201 } else { 207 },
+            status: match (counts.rejected, counts.accepted) {
+                (0, 0) => 201,
+                (0, _) => 202,
+                _ => 207,
+            },
             body: Body::Sent {
                 id: committed.notification.id,
                 created_at: committed.notification.created_at,
@@ -290,6 +408,15 @@ impl Answer {
                 results,
             },
             origin: committed.origin,
+        }
+    }
+
+    /// The push, when it is not done with by this answer: its pusher can look how it goes on.
+    pub(crate) const fn goes_on(&self) -> Option<NotificationId> {
+        match &self.body {
+            Body::Scheduled { id, .. } => Some(*id),
+            Body::Sent { id, counts, .. } if counts.accepted > 0 => Some(*id),
+            Body::Sent { .. } => None,
         }
     }
 
@@ -320,11 +447,11 @@ impl Answer {
     }
 }
 
-fn outcomes(recipients: &[Recipient], of_user: impl Fn(&UserId) -> Status) -> Vec<Outcome> {
+fn outcomes(recipients: &[Recipient], of_room: impl Fn(&Room) -> Status) -> Vec<Outcome> {
     let outcome = |recipient: &Recipient| match recipient {
-        Recipient::User(user) => Outcome {
-            to: format!("user:{user}"),
-            status: of_user(user),
+        Recipient::Room(room) => Outcome {
+            to: room.to_string(),
+            status: of_room(room),
         },
         Recipient::Rejected { to, reason } => Outcome {
             to: to.clone(),

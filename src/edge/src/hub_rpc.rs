@@ -10,15 +10,20 @@ use dormouse_domain::command::Command;
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::inbox::{Entry, EntryKind};
 use dormouse_domain::item::Receipt;
+use dormouse_domain::membership::Claims;
 use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::page::PageRequest;
 use dormouse_domain::preferences::Preferences;
+use dormouse_domain::room::SharedRoom;
+use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::wishes::Wishes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use worker::{Env, Error, Headers, Method, Request, RequestInit, Response, Result, WebSocket};
 
+use crate::switchboard_rpc::{FanOut, HubReply};
 use crate::{bindings, instruments};
 
 /// Carries the call; whatever a client sends under this name is replaced.
@@ -42,10 +47,12 @@ pub(crate) struct HubRequest {
     pub(crate) token: Option<TokenTime>,
 }
 
-/// When a token was issued, as far as it says so.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// When a token was issued, as far as it says so, and the rooms it puts its user in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TokenTime {
     pub(crate) issued_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) rooms: Option<Vec<SharedRoom>>,
 }
 
 /// What a hub can be asked.
@@ -75,6 +82,23 @@ pub(crate) enum HubCall {
     Nudge(EntryRecord),
     /// The user's room may hold more than the hub knows.
     CatchUp,
+    /// Here is an entry of shared rooms: answers a [`HubReply`].
+    Deliver { from: SwitchboardName, fan_out: FanOut },
+    /// An interval is over: answers a [`HubReply`].
+    Tick { from: SwitchboardName },
+    /// Send an event to the clients, if the user is in one of these rooms; without rooms it is for the user:
+    /// answers a [`HubReply`].
+    Emit {
+        from: SwitchboardName,
+        rooms: Option<Vec<SharedRoom>>,
+        event: String,
+        data: Box<RawValue>,
+    },
+    /// Others came or went: answers a [`HubReply`].
+    PresenceUpdate {
+        from: SwitchboardName,
+        users: Vec<PresenceSeen>,
+    },
     /// A page of the inbox.
     List {
         page: PageRequest,
@@ -97,6 +121,37 @@ pub(crate) enum HubCall {
     /// What the tests look at.
     #[cfg(feature = "instruments")]
     Info,
+}
+
+impl HubCall {
+    /// Whether the answer shows what is in the inbox, so that nothing may be missing there.
+    pub(crate) const fn shows_inbox(&self) -> bool {
+        match self {
+            Self::List { .. } | Self::Counts { .. } => true,
+            Self::Open { .. }
+            | Self::OpenPolling { .. }
+            | Self::Poll { .. }
+            | Self::Post { .. }
+            | Self::Probe { .. }
+            | Self::Probed { .. }
+            | Self::ProbeGone { .. }
+            | Self::Move { .. }
+            | Self::Nudge(_)
+            | Self::CatchUp
+            | Self::Deliver { .. }
+            | Self::Tick { .. }
+            | Self::Emit { .. }
+            | Self::PresenceUpdate { .. }
+            | Self::Command(_)
+            | Self::Preferences
+            | Self::SetPreferences(_)
+            | Self::Disconnect
+            | Self::Export { .. }
+            | Self::Presence => false,
+            #[cfg(feature = "instruments")]
+            Self::Info => false,
+        }
+    }
 }
 
 /// Who opens a connection, and what they ask for.
@@ -170,11 +225,13 @@ impl HubRequest {
 
     /// The call of a user themselves.
     pub(crate) fn of_user(identity: Identity, call: HubCall) -> Self {
+        let Claims { issued_at, rooms } = Claims::of(&identity);
         Self {
             user: identity.user,
             call,
             token: Some(TokenTime {
-                issued_at: identity.issued_at,
+                issued_at,
+                rooms: Some(rooms),
             }),
         }
     }

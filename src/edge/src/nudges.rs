@@ -1,6 +1,7 @@
-//! The queue `nudges`: hubs that could not be reached after a push was stored are told later.
+//! The queue `nudges`: hubs and switchboards that could not be reached after something was stored are told later.
 
 use dormouse_domain::id::UserId;
+use dormouse_domain::switchboard::SwitchboardName;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use worker::{Env, Error, MessageBatch, MessageExt, QueueRetryOptionsBuilder, Result, console_error};
@@ -9,30 +10,59 @@ use crate::bindings;
 use crate::dispatch::HUBS_AT_ONCE;
 use crate::hub_rpc::{HubCall, HubRequest};
 use crate::instruments::{FailPoint, reach};
+use crate::switchboard_rpc::{FanOut, FanOutReply, SwitchboardCall, SwitchboardRequest};
 
 /// Seconds before a hub that still can't be reached is told again.
 const RETRY_DELAY_S: u32 = 10;
 
-/// Tells a hub that its user's log is longer than it may know.
+/// What somebody could not be told.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Nudge {
-    /// The version of this shape.
-    v: u8,
-    user: String,
+#[serde(untagged)]
+pub(crate) enum Nudge {
+    /// A hub: that its user's log is longer than it may know.
+    Hub {
+        /// The version of this shape.
+        v: u8,
+        user: String,
+    },
+    /// A switchboard: an entry of shared rooms.
+    Switchboard {
+        /// The version of this shape.
+        v: u8,
+        switchboard: String,
+        /// A [`FanOut`] as JSON: what a pusher's own data is like, the queue can't carry otherwise.
+        fan_out: String,
+    },
 }
 
-/// Queues a nudge for `user`.
-///
-/// # Errors
-/// When the queue does not take it.
-pub(crate) async fn enqueue(env: &Env, user: UserId) -> Result<()> {
+async fn enqueue(env: &Env, nudge: &Nudge) -> Result<()> {
     reach(FailPoint::NudgeQueued).await?;
-    bindings::nudges(env)?
-        .send(&Nudge {
-            v: 1,
-            user: user.into(),
-        })
-        .await
+    bindings::nudges(env)?.send(nudge).await
+}
+
+/// Brings an entry of shared rooms to a switchboard: at once, and then what it has said to it, or by the
+/// queue.
+pub(crate) async fn fan_out(env: &Env, switchboard: SwitchboardName, fan_out: &FanOut) -> Option<FanOutReply> {
+    let call = SwitchboardCall::FanOut(fan_out.clone());
+    match SwitchboardRequest::new(switchboard, call).send_for(env).await {
+        Ok(reply) => Some(reply),
+        Err(error) => {
+            console_error!("a switchboard could not be reached after something was stored: {error}");
+            if let Err(error) = queue_fan_out(env, switchboard, fan_out).await {
+                console_error!("the fan-out could not be queued; the next of its rooms brings the entry: {error}");
+            }
+            None
+        }
+    }
+}
+
+async fn queue_fan_out(env: &Env, switchboard: SwitchboardName, fan_out: &FanOut) -> Result<()> {
+    let nudge = Nudge::Switchboard {
+        v: 1,
+        switchboard: switchboard.to_string(),
+        fan_out: serde_json::to_string(fan_out)?,
+    };
+    enqueue(env, &nudge).await
 }
 
 /// Tells the hubs of these users that their logs have grown: at once, or by the queue, or failing that by
@@ -54,7 +84,11 @@ pub(crate) async fn catch_up(env: &Env, users: Vec<UserId>) {
 /// next hears of anything.
 pub(crate) async fn tell_later(env: &Env, user: UserId, error: &Error) {
     console_error!("a hub could not be reached after something was stored for it: {error}");
-    if let Err(error) = enqueue(env, user).await {
+    let nudge = Nudge::Hub {
+        v: 1,
+        user: user.into(),
+    };
+    if let Err(error) = enqueue(env, &nudge).await {
         console_error!("the nudge could not be queued; the hub's next event brings the entry: {error}");
     }
 }
@@ -70,10 +104,10 @@ pub(crate) async fn consume(batch: &MessageBatch<Nudge>, env: &Env) {
                 continue;
             }
         };
-        match tell(env, &message.body().user).await {
+        match tell(env, message.body()).await {
             Ok(()) => message.ack(),
             Err(error) => {
-                console_error!("a hub could still not be reached: {error}");
+                console_error!("an object could still not be reached: {error}");
                 message.retry_with_options(
                     &QueueRetryOptionsBuilder::new()
                         .with_delay_seconds(RETRY_DELAY_S)
@@ -84,10 +118,24 @@ pub(crate) async fn consume(batch: &MessageBatch<Nudge>, env: &Env) {
     }
 }
 
-async fn tell(env: &Env, user: &str) -> Result<()> {
-    let user = UserId::parse(user).map_err(|error| worker::Error::RustError(error.to_string()))?;
-    HubRequest::new(user, HubCall::CatchUp)
-        .send(env)
-        .await
-        .map(|_| ())
+async fn tell(env: &Env, nudge: &Nudge) -> Result<()> {
+    match nudge {
+        Nudge::Hub { user, .. } => {
+            let user = UserId::parse(user).map_err(unreadable)?;
+            HubRequest::new(user, HubCall::CatchUp).send(env).await?;
+        }
+        Nudge::Switchboard {
+            switchboard, fan_out, ..
+        } => {
+            let name = SwitchboardName::parse(switchboard)
+                .ok_or_else(|| unreadable(format!("no switchboard is called {switchboard:?}")))?;
+            let call = SwitchboardCall::FanOut(serde_json::from_str(fan_out)?);
+            SwitchboardRequest::new(name, call).send(env).await?;
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(error: impl ToString) -> Error {
+    Error::RustError(error.to_string())
 }

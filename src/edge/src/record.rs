@@ -1,40 +1,69 @@
-//! The seam between a hub and the record: everything a hub reads from or writes to D1 goes through
-//! here, so that another object can stand between many hubs and the record.
+//! The seam between a hub and the record: what a hub reads from or writes to D1 goes through its
+//! switchboard, which does so for many hubs at once. Only an erasure, which is rare, goes straight to D1.
 
 use dormouse_domain::id::UserId;
-use dormouse_domain::inbox::Entry;
-use worker::{Env, Result};
+use dormouse_domain::switchboard::SwitchboardName;
+use dormouse_domain::time::Timestamp;
+use worker::{Env, Error, Result};
 
 use crate::bindings;
 use crate::d1::OwedDelivery;
 use crate::instruments::{FailPoint, reach};
+use crate::switchboard_rpc::{Attend, Missed, SwitchboardCall, SwitchboardRequest};
 
-/// Entries that are read at once.
-const PAGE: u32 = 100;
-
-/// The next entries of the user's room after `cursor`, in order; empty when there are none.
+/// Says who is there, and asks for what is missing of the logs it wants: one answer for each, in their
+/// order.
 ///
 /// # Errors
-/// When the record could not be read; never an empty list instead.
-pub(crate) async fn pull(env: &Env, user: &UserId, cursor: u64) -> Result<Vec<Entry>> {
+/// When the record could not be read; never an empty answer instead.
+pub(crate) async fn attend(env: &Env, switchboard: SwitchboardName, attend: Attend) -> Result<Missed> {
+    let wanted = attend.wanted.len();
     reach(FailPoint::CatchUpBeforePull).await?;
-    let entries = bindings::record(env)?.read_room(user, cursor, PAGE).await?;
+    let missed: Missed = SwitchboardRequest::new(switchboard, SwitchboardCall::Attend(attend))
+        .send_for(env)
+        .await?;
     reach(FailPoint::CatchUpPulled).await?;
-    Ok(entries)
+    if missed.logs.len() == wanted {
+        Ok(missed)
+    } else {
+        let answered = missed.logs.len();
+        Err(Error::RustError(format!("{wanted} logs were asked for, {answered} answered")))
+    }
+}
+
+/// Says that nobody is there any more.
+///
+/// # Errors
+/// When the switchboard can't be reached: it will find out by itself.
+pub(crate) async fn leave(env: &Env, switchboard: SwitchboardName, user: UserId, at: Timestamp) -> Result<()> {
+    SwitchboardRequest::new(switchboard, SwitchboardCall::Leave { user, at })
+        .send(env)
+        .await
+        .map(|_| ())
 }
 
 /// Writes what the hub owes the record.
 ///
 /// # Errors
 /// When the record could not be written.
-pub(crate) async fn settle(env: &Env, user: &UserId, owed: &[OwedDelivery]) -> Result<()> {
+pub(crate) async fn settle(
+    env: &Env,
+    switchboard: SwitchboardName,
+    user: UserId,
+    owed: Vec<OwedDelivery>,
+) -> Result<()> {
     reach(FailPoint::OutboxBeforeFlush).await?;
-    bindings::record(env)?.write_deliveries(user, owed).await?;
+    SwitchboardRequest::new(switchboard, SwitchboardCall::Settle { user, owed })
+        .send(env)
+        .await?;
     reach(FailPoint::OutboxFlushed).await
 }
 
-/// Entries of a user's log that are erased at once.
+/// Entries of a log that are erased at once.
 const ERASE_PAGE: u32 = 100;
+
+/// Entries of a shared room's log that are looked through at once for what a user got of them.
+const ERASE_SHARED_PAGE: u64 = 1_000;
 
 /// Removes a user from the record, up to and including entry `n` of their room.
 ///
@@ -42,10 +71,19 @@ const ERASE_PAGE: u32 = 100;
 /// When the record could not be written; what was removed by then stays removed.
 pub(crate) async fn erase(env: &Env, user: &UserId, n: u64) -> Result<()> {
     let record = bindings::record(env)?;
+    for room in record.rooms_of(user).await? {
+        let mut next = Some(0);
+        while let Some(after) = next {
+            next = record
+                .erase_shared_deliveries(user, &room, after, ERASE_SHARED_PAGE)
+                .await?;
+        }
+    }
     let mut after = 0;
     loop {
         let page = record.room_notifications(user, after, n, ERASE_PAGE).await?;
         let Some((last, _)) = page.last() else {
+            record.erase_memberships(user).await?;
             return record.erase_room(user, n).await;
         };
         let ids: Vec<_> = page.iter().map(|(_, id)| *id).collect();

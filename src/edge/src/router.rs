@@ -6,6 +6,7 @@ use dormouse_domain::operation::{
     Access, Operation, PublicOperation, RouteError, ServiceOperation, UserOperation,
 };
 use dormouse_domain::problem::{Code, Problem};
+use dormouse_domain::service_key::ServiceKey;
 use serde::Serialize;
 use worker::{Context, Env, Request, Response};
 
@@ -77,16 +78,17 @@ async fn answer(request: Request, env: &Env, segments: &[&str]) -> Result<Respon
     }
 }
 
-/// The id of the service key a request carries, when it may do what is asked for. The table of operations has
-/// a scope for each that is a service's; without one nobody may.
-fn authorize_service(request: &Request, env: &Env, access: Access) -> Result<String, Refusal> {
-    let Access::Service(scope) = access else {
-        return Err(Problem::new(Code::Forbidden).into());
-    };
+/// The service key a request carries, when it may do what is asked for.
+fn authorize_service(request: &Request, env: &Env, access: Access) -> Result<ServiceKey, Refusal> {
     let config = settings::load(env)?;
     let authorization = header(request.headers(), "authorization")?;
-    let key = config.service_keys.authorize(authorization.as_deref(), scope);
-    Ok(key.map_err(Problem::from)?.id.clone())
+    let key = config.service_keys.authenticate(authorization.as_deref());
+    let key = key.map_err(Problem::from)?;
+    match access.check(key) {
+        Ok(()) => Ok(key.clone()),
+        Err(Some(error)) => Err(Problem::from(error).into()),
+        Err(None) => Err(Problem::new(Code::Forbidden).into()),
+    }
 }
 
 /// The user a request is from: a bearer token, or the cookie from an allowed origin.
@@ -100,16 +102,16 @@ async fn serve_service(
     request: Request,
     env: &Env,
     operation: ServiceOperation<'_>,
-    key: &str,
+    key: &ServiceKey,
 ) -> Result<Response, Refusal> {
     match operation {
         ServiceOperation::Push => api::notifications::push(request, env, key).await,
-        ServiceOperation::Retract(id) => api::notifications::retract(env, id).await,
-        ServiceOperation::Retry(id) => api::notifications::retry(env, id).await,
+        ServiceOperation::Retract(id) => api::notifications::retract(env, id, key).await,
+        ServiceOperation::Retry(id) => api::notifications::retry(env, id, key).await,
         ServiceOperation::PresenceOfUser(user) => api::presence::user(env, user).await,
-        ServiceOperation::DisconnectUser(user) => api::users::disconnect(request, env, user, key).await,
+        ServiceOperation::DisconnectUser(user) => api::users::disconnect(request, env, user, &key.id).await,
         ServiceOperation::ExportUser(user) => api::users::export(&request, env, user).await,
-        ServiceOperation::EraseUser(user) => api::users::erase(env, user, key).await,
+        ServiceOperation::EraseUser(user) => api::users::erase(env, user, &key.id).await,
         ServiceOperation::PushBatch => api::notifications::batch(request, env, key).await,
         ServiceOperation::Status(id) => api::notifications::status(env, id).await,
         ServiceOperation::Recipients(id) => api::notifications::recipients(&request, env, id).await,

@@ -30,7 +30,7 @@ use worker::{Result, SqlStorage, SqlStorageValue, State};
 use self::rows::{
     FOLDER_SIZE, HeadRow, ItemRow, delivery, instant, integer, location, place, text, unsigned,
 };
-use self::schema::{FROM_VERSION_1, SCHEMA};
+use self::schema::{FROM_VERSION_1, FROM_VERSION_2, SCHEMA};
 use crate::d1::{OwedDelivery, from_number};
 use crate::instruments::{Unit, count};
 
@@ -83,7 +83,7 @@ impl Storage {
         }
         let rows: Vec<HeadRow> = self.rows(
             "SELECT user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at, seen_up_to,
-               suppressed, expires_at, preferences, erased_at, erased_up_to FROM hub",
+               suppressed, expires_at, preferences, erased_at, erased_up_to, memberships FROM hub",
             vec![],
         )?;
         let head = rows.into_iter().next().map(HeadRow::into_head).transpose()?;
@@ -424,14 +424,15 @@ impl Storage {
     fn write_head(&self, head: &Head) -> Result<()> {
         self.rows::<Nothing>(
             "INSERT INTO hub (id, version, user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at,
-               seen_up_to, suppressed, expires_at, preferences, erased_at, erased_up_to)
-             VALUES (1, 2, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+               seen_up_to, suppressed, expires_at, preferences, erased_at, erased_up_to, memberships)
+             VALUES (1, 3, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
              ON CONFLICT (id) DO UPDATE SET
                seq = excluded.seq, unread = excluded.unread, unseen = excluded.unseen, cursor = excluded.cursor,
                online_since = excluded.online_since, last_seen_at = excluded.last_seen_at,
                catch_up_at = excluded.catch_up_at, seen_up_to = excluded.seen_up_to,
                suppressed = excluded.suppressed, expires_at = excluded.expires_at,
-               preferences = excluded.preferences, erased_at = excluded.erased_at, erased_up_to = excluded.erased_up_to",
+               preferences = excluded.preferences, erased_at = excluded.erased_at,
+               erased_up_to = excluded.erased_up_to, memberships = excluded.memberships",
             vec![
                 head.user.as_str().into(),
                 integer(head.seq)?,
@@ -450,6 +451,7 @@ impl Storage {
                     Some(Erasure::Running { n, .. }) => integer(n)?,
                     Some(Erasure::Done(_)) | None => SqlStorageValue::Null,
                 },
+                serde_json::to_string(&head.memberships)?.into(),
             ],
         )
         .map(|_| ())
@@ -621,13 +623,19 @@ impl Storage {
         #[derive(Deserialize)]
         struct Row {
             name: String,
+            sql: String,
         }
         if !self.found.get() {
             let cursor = self.sql.exec(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('hub', 'head')",
+                "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name IN ('hub', 'head')",
                 None,
             )?;
             let tables: Vec<Row> = cursor.to_array()?;
+            let is_version_2 = |table: &Row| table.name == "hub" && !table.sql.contains("memberships");
+            if tables.iter().any(is_version_2) {
+                let storage = self.clone();
+                self.transaction(move || storage.sql.exec(FROM_VERSION_2, None).map(|_| ()))?;
+            }
             if tables.iter().any(|table| table.name == "head") {
                 let storage = self.clone();
                 self.transaction(move || {

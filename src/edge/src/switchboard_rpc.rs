@@ -58,7 +58,7 @@ pub(crate) enum SwitchboardCall {
 // ---- what hubs ask ----
 
 /// A hub's question.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Attend {
     pub(crate) user: UserId,
     /// Who is there; `None` when nobody is and the hub only asks.
@@ -67,6 +67,17 @@ pub(crate) struct Attend {
     pub(crate) wanted: Vec<Wanted>,
     /// The rooms the user's token puts them in, all of them, when the record has to be told.
     pub(crate) claims: Option<Vec<Claim>>,
+}
+
+impl Attend {
+    /// Whether nothing would be new to the switchboard, and nothing of the answer to `asked` is missing: all
+    /// that may have changed is how far the logs are applied.
+    pub(crate) fn is_answered_by(&self, asked: &Self) -> bool {
+        let knows = |wanted: &Wanted| asked.wanted.iter().any(|other| other.room == wanted.room);
+        let rooms = |attend: &Self| attend.attendance.as_ref().map(|attendance| attendance.rooms.clone());
+        let same_rooms = self.attendance.is_none() || rooms(self) == rooms(asked);
+        self.wanted.iter().all(knows) && same_rooms && self.claims.is_none()
+    }
 }
 
 /// A user who is online.
@@ -153,7 +164,7 @@ impl FanOut {
 }
 
 /// What a switchboard will do about an entry.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct FanOutReply {
     /// How many of its users are online in each of the rooms, in the order of the call.
     pub(crate) online: Vec<u64>,

@@ -6,14 +6,17 @@ use dormouse_domain::id::NotificationId;
 use dormouse_domain::idempotency::{IdempotencyKey, fingerprint};
 use dormouse_domain::page::UserCursor;
 use dormouse_domain::problem::{Code, Problem};
-use dormouse_domain::push::Push;
+use dormouse_domain::inbox::EntryKind;
+use dormouse_domain::push::{self, Push};
+use dormouse_domain::room::Room;
+use dormouse_domain::service_key::ServiceKey;
 use dormouse_domain::status::{DeliveryView, RecipientsRequest};
 use serde::Serialize;
 use worker::{Env, Request, Response};
 
 use super::query;
-use crate::d1::{Cancellation, Claim, Origin};
-use crate::dispatch::{Asked, Body, dispatch};
+use crate::d1::{Appended, Cancellation, Claim, Database, Origin};
+use crate::dispatch::{Asked, Body, dispatch, tell};
 use crate::http::{Refusal, header, json, json_body, no_content};
 use crate::{bindings, clock, nudges};
 
@@ -21,18 +24,20 @@ use crate::{bindings, clock, nudges};
 const KEY_HEADER: &str = "idempotency-key";
 
 /// `POST /v1/notifications`.
-pub(crate) async fn push(mut request: Request, env: &Env, credential: &str) -> Result<Response, Refusal> {
+pub(crate) async fn push(mut request: Request, env: &Env, caller: &ServiceKey) -> Result<Response, Refusal> {
     let key = header(request.headers(), KEY_HEADER)?
         .map(|text| IdempotencyKey::parse(&text))
         .transpose()
         .map_err(|error| Problem::new(Code::InvalidIdempotencyKey).detail(error.to_string()))?;
     let body = json_body(&mut request, MAX_PAYLOAD_BYTES).await?;
     let now = clock::now();
-    let asked = ask(credential, key, fingerprint(&body), Push::parse(&body, now)?);
+    let push = Push::parse(&body, now)?;
+    may_address(caller, push.rooms())?;
+    let asked = ask(&caller.id, key, fingerprint(&body), push);
     let answer = dispatch(env, vec![asked], now).await?.pop();
     let answer = answer.ok_or_else(|| Problem::new(Code::Unavailable))??;
     let mut response = json(answer.status, &answer.body)?;
-    if let Body::Scheduled { id, .. } = &answer.body {
+    if let Some(id) = answer.goes_on() {
         response
             .headers_mut()
             .set("location", &format!("/v1/notifications/{id}"))?;
@@ -44,7 +49,7 @@ pub(crate) async fn push(mut request: Request, env: &Env, credential: &str) -> R
 }
 
 /// `POST /v1/notifications/batch`: many pushes in one transaction; each is answered by itself.
-pub(crate) async fn batch(mut request: Request, env: &Env, credential: &str) -> Result<Response, Refusal> {
+pub(crate) async fn batch(mut request: Request, env: &Env, caller: &ServiceKey) -> Result<Response, Refusal> {
     #[derive(Serialize)]
     struct Answers {
         items: Vec<AnsweredItem>,
@@ -58,13 +63,14 @@ pub(crate) async fn batch(mut request: Request, env: &Env, credential: &str) -> 
     let mut asked = Vec::new();
     let mut refused = Vec::new();
     for item in batch::parse(&body, now)? {
-        let item = item.map(|item| {
+        let item = item.and_then(|item| {
             let BatchItem {
                 key,
                 fingerprint,
                 push,
             } = item;
-            ask(credential, key, fingerprint, push)
+            may_address(caller, push.rooms())?;
+            Ok(ask(&caller.id, key, fingerprint, push))
         });
         match item {
             Ok(item) => {
@@ -112,6 +118,14 @@ enum AnsweredItem {
         status: u16,
         problem: Problem,
     },
+}
+
+/// Whether a service key may push to all of these rooms.
+fn may_address<'a>(key: &ServiceKey, rooms: impl IntoIterator<Item = &'a Room>) -> Result<(), Problem> {
+    for room in rooms {
+        key.allows(push::scope(room))?;
+    }
+    Ok(())
 }
 
 /// A push with its key. The same key names the same push, in a batch or alone.
@@ -174,28 +188,47 @@ pub(crate) async fn recipients(
 }
 
 /// `DELETE /v1/notifications/{id}`: cancels a push that waits, takes back one that was sent.
-pub(crate) async fn retract(env: &Env, id: NotificationId) -> Result<Response, Refusal> {
+pub(crate) async fn retract(
+    env: &Env,
+    id: NotificationId,
+    caller: &ServiceKey,
+) -> Result<Response, Refusal> {
     let record = bindings::record(env)?;
+    may_address_again(&record, id, caller).await?;
     match record.cancel(id, clock::now()).await? {
         Cancellation::Canceled => {}
         Cancellation::NotScheduled => {
-            let users = record.retract(id, clock::now()).await?;
-            let users = users.ok_or_else(|| Problem::new(Code::NotFound))?;
-            nudges::catch_up(env, users).await;
+            let appended = record.retract(id, clock::now()).await?;
+            let Appended { places, switchboards } = appended.ok_or_else(|| Problem::new(Code::NotFound))?;
+            tell(env, &switchboards, places, EntryKind::Retract(id)).await;
         }
     }
     Ok(no_content()?)
 }
 
 /// `POST /v1/notifications/{id}/retry`: another round for deliveries that failed for good.
-pub(crate) async fn retry(env: &Env, id: NotificationId) -> Result<Response, Refusal> {
+pub(crate) async fn retry(env: &Env, id: NotificationId, caller: &ServiceKey) -> Result<Response, Refusal> {
     #[derive(Serialize)]
     struct Requeued {
         requeued: usize,
     }
-    let users = bindings::record(env)?.retry(id).await?;
+    let record = bindings::record(env)?;
+    may_address_again(&record, id, caller).await?;
+    let users = record.retry(id, clock::now()).await?;
     let users = users.ok_or_else(|| Problem::new(Code::NotFound))?;
     let requeued = users.len();
     nudges::catch_up(env, users).await;
     Ok(json(202, &Requeued { requeued })?)
+}
+
+/// Whether a service key may do something about a push: it may when it could push to the same rooms.
+async fn may_address_again(
+    record: &Database,
+    id: NotificationId,
+    caller: &ServiceKey,
+) -> Result<(), Refusal> {
+    let push = record.read_push(id).await?;
+    let push = push.ok_or_else(|| Problem::new(Code::NotFound))?;
+    let rooms = push.audience.iter().filter_map(|name| Room::parse(name).ok());
+    Ok(may_address(caller, &rooms.collect::<Vec<_>>())?)
 }

@@ -7,9 +7,9 @@ mod scheduled;
 mod status;
 mod templates;
 
-pub(crate) use self::push::{Claim, Commit, Committed, Order, Origin, When};
+pub(crate) use self::push::{Claim, Commit, Commits, Committed, Order, Origin, When};
 pub(crate) use self::retention::Rest;
-pub(crate) use self::rooms::OwedDelivery;
+pub(crate) use self::rooms::{Appended, OwedDelivery};
 pub(crate) use self::scheduled::Cancellation;
 pub(crate) use self::templates::{Deleted, Put};
 

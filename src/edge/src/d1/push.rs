@@ -2,22 +2,24 @@
 
 use std::slice;
 
-use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::id::NotificationId;
 use dormouse_domain::idempotency::IdempotencyKey;
 use dormouse_domain::notification::Notification;
+use dormouse_domain::room::Room;
+use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
-use worker::{D1PreparedStatement, Result, console_warn};
+use worker::{D1PreparedStatement, D1Result, Result, console_warn};
 
-use super::{Database, corrupt, from_number, missing, stored, timestamp, user_room};
+use super::{Database, corrupt, from_number, missing, stored, timestamp};
 use crate::instruments::{FailPoint, reach};
 
 /// A push to be stored.
 pub(crate) struct Order {
     pub(crate) notification: Notification,
     /// Whom it is for, each once.
-    pub(crate) users: Vec<UserId>,
+    pub(crate) rooms: Vec<Room>,
     pub(crate) claim: Option<Claim>,
     pub(crate) when: When,
 }
@@ -44,6 +46,25 @@ pub(crate) struct Claim {
     pub(crate) fingerprint: String,
 }
 
+/// What became of orders.
+#[derive(Default)]
+pub(crate) struct Commits {
+    /// Each, in their order.
+    pub(crate) commits: Vec<Commit>,
+    /// The switchboards that may have members of the shared rooms, in the same transaction.
+    pub(crate) switchboards: Vec<SwitchboardName>,
+}
+
+impl Commits {
+    /// Takes what became of further orders.
+    pub(crate) fn append(&mut self, mut further: Self) {
+        self.commits.append(&mut further.commits);
+        self.switchboards.append(&mut further.switchboards);
+        self.switchboards.sort_unstable();
+        self.switchboards.dedup();
+    }
+}
+
 /// What became of an order.
 pub(crate) enum Commit {
     /// It is in the rooms' logs.
@@ -65,8 +86,8 @@ pub(crate) enum Commit {
 /// A stored push.
 pub(crate) struct Committed {
     pub(crate) notification: Notification,
-    /// The number of the push in each user's room.
-    pub(crate) entries: Vec<(UserId, u64)>,
+    /// The number of the push in each room.
+    pub(crate) places: Vec<(Room, u64)>,
     pub(crate) origin: Origin,
 }
 
@@ -105,17 +126,18 @@ AND (o.value ->> 'kept' IS NULL OR EXISTS (
 
 /// Several orders for one room are numbered one after the other.
 const INSERT_AUDIENCE: &str = "
-INSERT INTO audience (room, n, kind, ref)
+INSERT INTO audience (room, n, kind, ref, created_at)
 SELECT r.value, COALESCE((SELECT MAX(n) FROM audience WHERE room = r.value), 0)
-  + ROW_NUMBER() OVER (PARTITION BY r.value ORDER BY o.key), 'push', o.value ->> 'id'
+  + ROW_NUMBER() OVER (PARTITION BY r.value ORDER BY o.key), 'push', o.value ->> 'id', o.value ->> 'created_at'
 FROM json_each(?1) AS o, json_each(o.value, '$.rooms') AS r
 WHERE ";
 
+/// The members of a shared room get theirs when something becomes of it.
 const INSERT_DELIVERIES: &str = "
 INSERT INTO deliveries (notification_id, user_id, status, attempts)
 SELECT o.value ->> 'id', substr(r.value, length('user:') + 1), 'pending', 0
 FROM json_each(?1) AS o, json_each(o.value, '$.rooms') AS r
-WHERE ";
+WHERE substr(r.value, 1, length('user:')) = 'user:' AND ";
 
 /// Without a content it is the one that was kept.
 const INSERT_NOTIFICATIONS: &str = "
@@ -154,9 +176,9 @@ impl Database {
     /// # Errors
     /// When the record could not be written: then nothing of it is stored, or, if the second answer
     /// was lost too, all of it.
-    pub(crate) async fn commit(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Commit>> {
+    pub(crate) async fn commit(&self, orders: &[Order], now: Timestamp) -> Result<Commits> {
         if orders.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Commits::default());
         }
         match self.try_commit(orders, now).await {
             Ok(commits) => Ok(commits),
@@ -167,16 +189,32 @@ impl Database {
         }
     }
 
-    async fn try_commit(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Commit>> {
-        let results = self.batch(self.statements(orders, now)?).await?;
+    async fn try_commit(&self, orders: &[Order], now: Timestamp) -> Result<Commits> {
+        let mut statements = self.statements(orders, now)?;
+        let is_shared = |room: &Room| matches!(room, Room::Shared(_));
+        let fans_out = orders.iter().any(|order| order.rooms.iter().any(is_shared));
+        if fans_out {
+            statements.push(self.statement(READ_SWITCHBOARDS, &[])?);
+        }
+        let mut results = self.batch(statements).await?;
         reach(FailPoint::CommitAnswered).await?;
+        let switchboards = match (fans_out, results.pop_if(|_| fans_out)) {
+            (true, Some(answer)) => switchboards(&answer)?,
+            (true, None) => return Err(missing("the switchboards")),
+            (false, _) => Vec::new(),
+        };
         let answer = results.last().ok_or_else(|| missing("the stored pushes"))?;
         let winners: Vec<Winner> = answer.results()?;
         if winners.len() != orders.len() {
             return Err(missing("a stored push"));
         }
         let settled = orders.iter().zip(winners);
-        settled.map(|(order, winner)| winner.settle(order)).collect()
+        Ok(Commits {
+            commits: settled
+                .map(|(order, winner)| winner.settle(order))
+                .collect::<Result<_>>()?,
+            switchboards,
+        })
     }
 
     /// At most five statements for all, and one for each new content: all together, the contents could be
@@ -263,7 +301,7 @@ impl Order {
 struct Row<'a> {
     id: NotificationId,
     created_at: Timestamp,
-    rooms: Vec<String>,
+    rooms: &'a [Room],
     #[serde(flatten)]
     claim: Option<ClaimRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -287,7 +325,7 @@ impl<'a> Row<'a> {
         Self {
             id: order.notification.id,
             created_at: order.notification.created_at,
-            rooms: order.users.iter().map(user_room).collect(),
+            rooms: &order.rooms,
             claim: order.claim.as_ref().map(|claim| ClaimRow {
                 scope: &claim.scope,
                 key: claim.key.as_str(),
@@ -351,18 +389,29 @@ impl Winner {
         };
         Ok(Commit::Stored(Committed {
             notification,
-            entries: entries(&audience)?,
+            places: places(&audience)?,
             origin,
         }))
     }
 }
 
-/// The users' entries of a stored `audience` column, `[["user:41", 7], ...]`.
-pub(super) fn entries(audience: &str) -> Result<Vec<(UserId, u64)>> {
-    let rooms: Vec<(String, u64)> = serde_json::from_str(audience)?;
-    rooms
-        .into_iter()
-        .filter_map(|(room, n)| room.strip_prefix("user:").map(|user| (user.to_owned(), n)))
-        .map(|(user, n)| Ok((UserId::parse(&user).map_err(corrupt)?, n)))
-        .collect()
+/// A stored `audience` column, `[["user:41", 7], ...]`.
+pub(super) fn places(audience: &str) -> Result<Vec<(Room, u64)>> {
+    Ok(serde_json::from_str(audience)?)
+}
+
+/// The switchboards that may have members.
+pub(super) const READ_SWITCHBOARDS: &str = "SELECT name FROM switchboards";
+
+/// The answer to [`READ_SWITCHBOARDS`].
+pub(super) fn switchboards(answer: &D1Result) -> Result<Vec<SwitchboardName>> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    let rows: Vec<Row> = answer.results()?;
+    let read = |row: Row| {
+        SwitchboardName::parse(&row.name).ok_or_else(|| corrupt(format!("a switchboard {:?}", row.name)))
+    };
+    rows.into_iter().map(read).collect()
 }

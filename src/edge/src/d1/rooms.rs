@@ -4,13 +4,15 @@ use dormouse_domain::delivery::DeliveryStatus;
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::inbox::{Entry, EntryKind};
 use dormouse_domain::item::Item;
+use dormouse_domain::room::{Room, SharedRoom};
+use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use worker::Result;
 
-use super::push::entries;
-use super::{Database, corrupt, number, stored, timestamp, user_room};
+use super::push::{READ_SWITCHBOARDS, switchboards};
+use super::{Database, corrupt, missing, number, stored, timestamp, user_room};
 
 /// What was taken back or over is not handed out again: the entry is there, its content is not.
 const READ_ROOM: &str = "
@@ -29,14 +31,29 @@ WHERE deliveries.notification_id = o.value ->> 'notification_id' AND deliveries.
 
 /// Appends an entry to every room of a notification's audience, once.
 const APPEND_RETRACT: &str = "
-INSERT INTO audience (room, n, kind, ref)
-SELECT r.value ->> 0, (SELECT MAX(n) FROM audience WHERE room = r.value ->> 0) + 1, 'retract', ?1
+INSERT INTO audience (room, n, kind, ref, created_at)
+SELECT r.value ->> 0, (SELECT MAX(n) FROM audience WHERE room = r.value ->> 0) + 1, 'retract', ?1, ?2
 FROM notifications, json_each(notifications.audience) AS r
 WHERE notifications.id = ?1 AND notifications.retracted_at IS NULL";
 
+/// The entries that took it back, now or since earlier.
+const READ_RETRACTED: &str = "
+SELECT r.value ->> 0 AS room,
+  (SELECT n FROM audience WHERE room = r.value ->> 0 AND kind = 'retract' AND ref = ?1 ORDER BY n DESC LIMIT 1) AS n
+FROM notifications, json_each(notifications.audience) AS r
+WHERE notifications.id = ?1";
+
 const APPEND_ERASE: &str = "
-INSERT INTO audience (room, n, kind, ref)
-SELECT ?1, COALESCE((SELECT MAX(n) FROM audience WHERE room = ?1), 0) + 1, 'erase', ?2";
+INSERT INTO audience (room, n, kind, ref, created_at)
+SELECT ?1, COALESCE((SELECT MAX(n) FROM audience WHERE room = ?1), 0) + 1, 'erase', ?2, CAST(?2 AS INTEGER)";
+
+/// From the log to the deliveries, by their key.
+const ERASE_SHARED: &str = "
+DELETE FROM deliveries WHERE user_id = ?4 AND notification_id IN (
+  SELECT ref FROM audience WHERE room = ?1 AND n > ?2 ORDER BY n LIMIT ?3)";
+
+const LAST_OF_PAGE: &str = "
+SELECT MAX(n) AS last FROM (SELECT n FROM audience WHERE room = ?1 AND n > ?2 ORDER BY n LIMIT ?3)";
 
 /// Goes through all that waits, which is little beside what was sent: an index by room would cost every
 /// scheduled push a row.
@@ -45,6 +62,14 @@ UPDATE scheduled SET rooms = (SELECT json_group_array(value) FROM json_each(room
 WHERE EXISTS (SELECT 1 FROM json_each(scheduled.rooms) WHERE value = ?1)";
 
 const DELETE_UNADDRESSED: &str = "DELETE FROM scheduled WHERE rooms = '[]'";
+
+/// Entries that were appended to rooms' logs.
+pub(crate) struct Appended {
+    /// The rooms and the entry's number in each.
+    pub(crate) places: Vec<(Room, u64)>,
+    /// The switchboards that may have members of the shared ones.
+    pub(crate) switchboards: Vec<SwitchboardName>,
+}
 
 /// Another round for those whose delivery failed for good, at most this many at once.
 const RETRY_AT_ONCE: u32 = 1_000;
@@ -140,40 +165,43 @@ impl Database {
         self.one(WRITE_DELIVERIES, &bound).await.map(|_| ())
     }
 
-    /// Takes a notification back; gives the users whose hubs are to hear of it, also when it was taken
-    /// back before. `None` when there is no such notification.
+    /// Takes a notification back; gives the entries that say so, also when it was taken back before. `None`
+    /// when there is no such notification.
     ///
     /// # Errors
     /// When the record could not be written; then nothing is.
-    pub(crate) async fn retract(&self, id: NotificationId, now: Timestamp) -> Result<Option<Vec<UserId>>> {
+    pub(crate) async fn retract(&self, id: NotificationId, now: Timestamp) -> Result<Option<Appended>> {
         #[derive(Deserialize)]
         struct Row {
-            audience: String,
+            room: String,
+            n: Option<u64>,
         }
         let id = JsValue::from(id.to_string());
         let results = self
             .batch(vec![
-                self.statement(APPEND_RETRACT, std::slice::from_ref(&id))?,
+                self.statement(APPEND_RETRACT, &[id.clone(), timestamp(now)])?,
                 self.statement(
                     "UPDATE notifications SET retracted_at = ?2 WHERE id = ?1 AND retracted_at IS NULL",
                     &[id.clone(), timestamp(now)],
                 )?,
-                self.statement("SELECT audience FROM notifications WHERE id = ?1", &[id])?,
+                self.statement(READ_RETRACTED, &[id])?,
+                self.statement(READ_SWITCHBOARDS, &[])?,
             ])
             .await?;
-        let rows: Vec<Row> = match results.last() {
-            Some(result) => result.results()?,
-            None => Vec::new(),
+        let [.., retracted, names] = results.as_slice() else {
+            return Err(missing("an answer"));
         };
-        let Some(row) = rows.into_iter().next() else {
+        let rows: Vec<Row> = retracted.results()?;
+        if rows.is_empty() {
             return Ok(None);
-        };
-        Ok(Some(
-            entries(&row.audience)?
-                .into_iter()
-                .map(|(user, _)| user)
-                .collect(),
-        ))
+        }
+        let places = rows.into_iter().filter_map(|row| Some((row.room, row.n?)));
+        Ok(Some(Appended {
+            places: places
+                .map(|(room, n)| Ok((Room::parse(&room).map_err(corrupt)?, n)))
+                .collect::<Result<_>>()?,
+            switchboards: switchboards(names)?,
+        }))
     }
 
     /// Asks for another round of deliveries that failed for good; gives whose. `None` when there is no
@@ -181,7 +209,7 @@ impl Database {
     ///
     /// # Errors
     /// When the record could not be written; then nothing is.
-    pub(crate) async fn retry(&self, id: NotificationId) -> Result<Option<Vec<UserId>>> {
+    pub(crate) async fn retry(&self, id: NotificationId, now: Timestamp) -> Result<Option<Vec<UserId>>> {
         #[derive(Deserialize)]
         struct Row {
             user_id: String,
@@ -189,10 +217,11 @@ impl Database {
         #[derive(Deserialize)]
         struct Found {}
         let bound = [JsValue::from(id.to_string()), JsValue::from(RETRY_AT_ONCE)];
+        let [named, limit] = bound.clone();
         let append = format!(
-            "INSERT INTO audience (room, n, kind, ref)
+            "INSERT INTO audience (room, n, kind, ref, created_at)
              SELECT 'user:' || f.user_id,
-               COALESCE((SELECT MAX(n) FROM audience WHERE room = 'user:' || f.user_id), 0) + 1, 'retry', ?1
+               COALESCE((SELECT MAX(n) FROM audience WHERE room = 'user:' || f.user_id), 0) + 1, 'retry', ?1, ?3
              FROM ({FAILED_FOR_GOOD}) AS f"
         );
         let requeue = format!(
@@ -202,7 +231,7 @@ impl Database {
         let results = self
             .batch(vec![
                 self.statement(FAILED_FOR_GOOD, &bound)?,
-                self.statement(&append, &bound)?,
+                self.statement(&append, &[named, limit, timestamp(now)])?,
                 self.statement(&requeue, &bound)?,
                 self.statement(
                     "SELECT id FROM notifications WHERE id = ?1",
@@ -234,6 +263,7 @@ impl Database {
     /// When the record could not be written.
     pub(crate) async fn mark_erased(&self, user: &UserId, now: Timestamp) -> Result<()> {
         let room = JsValue::from(user_room(user));
+        // As a number it would be stored with a fraction in the column of texts.
         let erased_at = JsValue::from(now.as_ms().to_string());
         let statements = vec![
             self.statement(APPEND_ERASE, &[room.clone(), erased_at])?,
@@ -327,5 +357,37 @@ impl Database {
         rows.into_iter()
             .map(|row| Ok((row.n, NotificationId::parse(&row.reference).map_err(corrupt)?)))
             .collect()
+    }
+
+    /// Removes what the record holds for one user of what was pushed to a shared room, of at most `limit`
+    /// entries after entry `after`. Gives the entry after which it goes on, `None` at the end of the log.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn erase_shared_deliveries(
+        &self,
+        user: &UserId,
+        room: &SharedRoom,
+        after: u64,
+        limit: u64,
+    ) -> Result<Option<u64>> {
+        #[derive(Deserialize)]
+        struct Row {
+            last: Option<u64>,
+        }
+        let room = JsValue::from(room.to_string());
+        let bounds = [room.clone(), number(after), number(limit)];
+        let results = self
+            .batch(vec![
+                self.statement(
+                    ERASE_SHARED,
+                    &[room, number(after), number(limit), JsValue::from(user.as_str())],
+                )?,
+                self.statement(LAST_OF_PAGE, &bounds)?,
+            ])
+            .await?;
+        let answer = results.last().ok_or_else(|| missing("an answer"))?;
+        let rows: Vec<Row> = answer.results()?;
+        Ok(rows.into_iter().next().and_then(|row| row.last))
     }
 }

@@ -1,6 +1,6 @@
 //! Pushes that wait for their time.
 
-use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::id::NotificationId;
 use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::time::Timestamp;
 use serde::Deserialize;
@@ -117,17 +117,13 @@ struct DueRow {
 
 impl DueRow {
     fn into_order(self, now: Timestamp) -> Result<Order> {
-        let rooms: Vec<String> = serde_json::from_str(&self.rooms)?;
-        let users = rooms.iter().filter_map(|room| room.strip_prefix("user:"));
         Ok(Order {
             notification: Notification {
                 id: NotificationId::parse(&self.id).map_err(corrupt)?,
                 created_at: now,
                 content: serde_json::from_str::<Content>(&self.content)?,
             },
-            users: users
-                .map(|user| UserId::parse(user).map_err(corrupt))
-                .collect::<Result<_>>()?,
+            rooms: serde_json::from_str(&self.rooms)?,
             claim: None,
             when: When::Due(from_number(self.deliver_at)),
         })

@@ -242,14 +242,13 @@ impl Hub {
     fn connect(&self, connection: &mut Connection, namespace: Namespace, resume: Resume) -> Result<()> {
         let config = self.config()?;
         let user = connection.session.identity.user.clone();
-        if !self
-            .head(&user)?
-            .accepts_token(connection.session.identity.issued_at)
-        {
+        let head = self.head(&user)?;
+        if !head.accepts_token(connection.session.identity.issued_at) {
             connection.send(&refusal_frame(&namespace.wire(), AuthError::Revoked));
             return Ok(());
         }
-        self.tick(&user)?;
+        self.meet(head, &Claims::of(&connection.session.identity))?;
+        self.move_on(&user)?;
         let now = clock::now();
         let head = self.head(&user)?;
         let (kept, catch_up) = resume.decide(&head);
@@ -279,6 +278,16 @@ impl Hub {
             connection.emit_to(&joined, &authenticated, position);
         }
         self.send_missed(connection, &joined, catch_up, waiting, position)
+    }
+
+    /// Takes the user into the rooms their token names.
+    pub(super) fn meet(&self, mut head: Head, claims: &Claims) -> Result<()> {
+        let before = head.memberships.clone();
+        head.memberships.meet(claims, clock::now());
+        if head.memberships == before {
+            return Ok(());
+        }
+        self.storage.apply(vec![Store::Head(head)])
     }
 
     /// A client that comes back may find its old connection still open, not yet known to be dead.
@@ -426,17 +435,25 @@ impl Hub {
 
     // ---- time ----
 
-    /// Does what is due on every connection.
-    pub(super) fn beat(&self) -> Result<()> {
+    /// The switchboard's tick: pings, and what is due besides.
+    pub(super) fn tick(self: &Rc<Self>, user: &UserId, from: SwitchboardName) -> Result<HubReply> {
+        self.beat(Session::on_tick)?;
+        self.finish();
+        self.reply(user, from)
+    }
+
+    /// Does on every connection what is due by `rule`.
+    pub(super) fn beat(
+        &self,
+        rule: fn(&mut Session, Timestamp, &Rules<'_>) -> Vec<Output>,
+    ) -> Result<()> {
         let now = clock::now();
         self.memory
             .borrow_mut()
             .polling
             .retain(|_, transport| transport.polling.borrow().phase() == Phase::Open);
         for mut connection in self.connections()? {
-            let outputs = self.decide(&mut connection, |session, now, rules, _| {
-                session.on_timer(now, rules)
-            })?;
+            let outputs = self.decide(&mut connection, |session, now, rules, _| rule(session, now, rules))?;
             self.perform(connection, outputs)?;
         }
         for socket in Socket::all(&self.state) {
@@ -460,10 +477,25 @@ impl Hub {
             .iter()
             .any(|connection| connection.session.is_present(now));
         let sighting = if open { Sighting::Open } else { otherwise };
-        match reconcile(&self.head(user)?, sighting, now) {
-            Some(head) => self.storage.apply(vec![Store::Head(head)]),
-            None => Ok(()),
+        let Some(head) = reconcile(&self.head(user)?, sighting, now) else {
+            return Ok(());
+        };
+        self.storage.apply(vec![Store::Head(head)])?;
+        match sighting {
+            Sighting::Closed => self.leave(user, now),
+            Sighting::Open | Sighting::Lost => Ok(()),
         }
+    }
+
+    /// Tells the switchboard that nobody is there any more. When that fails it finds out by its next call.
+    fn leave(&self, user: &UserId, now: Timestamp) -> Result<()> {
+        let (env, user, switchboard) = (self.env.clone(), user.clone(), self.switchboard(user)?);
+        self.state.wait_until(async move {
+            if let Err(error) = record::leave(&env, switchboard, user, now).await {
+                console_error!("a switchboard was not told that a user has gone: {error}");
+            }
+        });
+        Ok(())
     }
 
     pub(super) fn presence(&self, user: &UserId) -> Result<Response> {

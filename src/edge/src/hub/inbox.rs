@@ -1,20 +1,28 @@
-//! How entries of the room log come into the inbox, and what comes of a rule is stored and sent.
+//! How entries of the logs come into the inbox, and what comes of a rule is stored and sent.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use dormouse_domain::alarm;
+use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{
-    self, Debt, Emission, Entry, EntryKind, Head, Known, Outcome, Place, Store, Surroundings,
+    self, Debt, Emission, Entry, EntryKind, Known, Outcome, Place, Store, Surroundings,
 };
 use dormouse_domain::item::Folder;
+use dormouse_domain::membership::Start;
+use dormouse_domain::room::{Room, SharedRoom};
+use dormouse_domain::session::Session;
+use dormouse_domain::switchboard::SwitchboardName;
 use worker::{Delay, Error, Result, console_error};
 
 use super::{Due, Hub, Owed};
 use crate::hub_rpc::NudgeReply;
 use crate::instruments::{FailPoint, reach};
 use crate::sockets::{Connection, broadcast, listeners};
+use crate::switchboard_rpc::{
+    Attend, Attendance, Claim, FanOut, HubReply, Missed, More, Needs, Wanted, Who, Wish,
+};
 use crate::{clock, entropy, record};
 
 /// How long a nudge waits for those before it, which concurrent pushes overtake: looks and pause.
@@ -22,17 +30,13 @@ const PATIENCE_LOOKS: u32 = 8;
 const PATIENCE_PAUSE: Duration = Duration::from_millis(3);
 
 impl Hub {
-    // ---- entries of the room log ----
+    // ---- entries of the logs ----
 
-    /// Brings one entry of the user's room into the inbox.
+    /// Brings one entry of the user's own log into the inbox.
     pub(super) async fn nudge(self: &Rc<Self>, user: &UserId, entry: Entry) -> Result<NudgeReply> {
         reach(FailPoint::NudgeReceived).await?;
-        let n = entry.n;
         let recipient_id = entry.kind.notification_id().map(|id| id.recipient(user));
-        self.memory.borrow_mut().held.insert(n, entry);
-        let applied = self.apply_up_to(user, n).await;
-        self.memory.borrow_mut().held.remove(&n);
-        applied?;
+        self.bring(user, Room::User(user.clone()), entry).await?;
         let item = match recipient_id {
             Some(id) => self.storage.item(id)?,
             None => None,
@@ -46,61 +50,223 @@ impl Hub {
         })
     }
 
-    async fn apply_up_to(self: &Rc<Self>, user: &UserId, n: u64) -> Result<()> {
+    /// Brings an entry of shared rooms into the inbox, as far as the user is in them.
+    pub(super) async fn deliver(
+        self: &Rc<Self>,
+        user: &UserId,
+        from: SwitchboardName,
+        fan_out: FanOut,
+    ) -> Result<HubReply> {
+        reach(FailPoint::NudgeReceived).await?;
+        for (room, n) in fan_out.places {
+            let kind = fan_out.kind.clone();
+            self.bring(user, Room::Shared(room), Entry { n, kind }).await?;
+        }
+        self.finish();
+        reach(FailPoint::NudgeApplied).await?;
+        self.reply(user, from)
+    }
+
+    async fn bring(&self, user: &UserId, room: Room, entry: Entry) -> Result<()> {
+        let held = (room.clone(), entry.n);
+        self.memory.borrow_mut().held.insert(held.clone(), entry);
+        let applied = self.apply_up_to(user, &room, held.1).await;
+        self.memory.borrow_mut().held.remove(&held);
+        applied
+    }
+
+    async fn apply_up_to(&self, user: &UserId, room: &Room, n: u64) -> Result<()> {
         for _ in 0..PATIENCE_LOOKS {
-            self.apply_held(user).await?;
-            if self.head(user)?.place(n) == Place::Applied {
-                return Ok(());
+            self.apply_held(user, room).await?;
+            match self.head(user)?.place(room, n) {
+                Place::Applied | Place::Foreign => return Ok(()),
+                Place::Next | Place::Gap => {}
             }
             Delay::from(PATIENCE_PAUSE).await;
         }
         self.catch_up(user).await?;
-        match self.head(user)?.place(n) {
-            Place::Applied => Ok(()),
+        match self.head(user)?.place(room, n) {
+            Place::Applied | Place::Foreign => Ok(()),
             Place::Next | Place::Gap => Err(Error::RustError(format!(
-                "the record does not hold entry {n} of the user's room"
+                "the record does not hold entry {n} of {room}"
             ))),
         }
     }
 
-    /// Applies held entries for as long as the next one is there. Nothing comes in while a user is being
-    /// erased: each time around, that is finished first.
-    async fn apply_held(&self, user: &UserId) -> Result<()> {
+    /// Applies held entries of a log for as long as the next one is there. Nothing comes in while a user is
+    /// being erased: each time around, that is finished first.
+    async fn apply_held(&self, user: &UserId, room: &Room) -> Result<()> {
         loop {
             self.finish_erasure().await?;
-            let next = self.head(user)?.cursor.saturating_add(1);
-            let Some(entry) = self.memory.borrow_mut().held.remove(&next) else {
+            let head = self.head(user)?;
+            let next = {
+                let mut held = self.memory.borrow_mut();
+                let places = held.held.range((room.clone(), 0)..=(room.clone(), u64::MAX));
+                let next = places
+                    .map(|(key, _)| key.clone())
+                    .find(|(_, n)| head.place(room, *n) == Place::Next);
+                next.and_then(|key| held.held.remove(&key))
+            };
+            let Some(entry) = next else {
                 return Ok(());
             };
-            let emissions = self.apply(user, entry).await?;
+            let emissions = self.apply(user, room, entry).await?;
             self.emit(&emissions)?;
         }
     }
 
-    /// Reads what is missing from the record and applies it. Many notifications at once are sent as a
-    /// batch.
+    /// Tells the switchboard who is there, and applies what is missing of every log the user follows. Many
+    /// notifications at once are sent as a batch.
     pub(super) async fn catch_up(&self, user: &UserId) -> Result<()> {
         loop {
             self.finish_erasure().await?;
-            let entries = record::pull(&self.env, user, self.head(user)?.cursor).await?;
-            if entries.is_empty() {
-                return self.apply_held(user).await;
+            let asked = self.question(user)?;
+            let missed = record::attend(&self.env, self.switchboard(user)?, asked.clone()).await?;
+            let more = self.take_in(user, &asked, missed).await?;
+            // What came may have put the user into other rooms.
+            if more == More::No && self.question(user)?.is_answered_by(&asked) {
+                break;
             }
-            let mut emissions = Vec::new();
-            for entry in entries {
+        }
+        for room in self.question(user)?.wanted.into_iter().map(|wanted| wanted.room) {
+            self.apply_held(user, &room).await?;
+        }
+        Ok(())
+    }
+
+    /// What there is to say to the switchboard and to ask it.
+    fn question(&self, user: &UserId) -> Result<Attend> {
+        let head = self.head(user)?;
+        let shared = head.memberships.all().map(|(room, membership)| Wanted {
+            room: Room::Shared(room.clone()),
+            from: membership.from,
+        });
+        let own = Wanted {
+            room: Room::User(user.clone()),
+            from: Start::After(head.cursor),
+        };
+        let claims = head.memberships.to_record().map(|claims| {
+            let claims = claims.into_iter();
+            claims.map(|(room, from)| Claim { room, from }).collect()
+        });
+        Ok(Attend {
+            user: user.clone(),
+            attendance: self.needs()?.map(|needs| Attendance {
+                at: clock::now(),
+                rooms: head.memberships.present().cloned().collect(),
+                needs,
+            }),
+            wanted: std::iter::once(own).chain(shared).collect(),
+            claims,
+        })
+    }
+
+    /// What the user's clients need of the switchboard; `None` when nobody is there.
+    fn needs(&self) -> Result<Option<Needs>> {
+        let now = clock::now();
+        let config = self.config()?;
+        let mut sessions = self.sessions()?;
+        sessions.retain(|session| session.is_present(now));
+        if sessions.is_empty() {
+            return Ok(None);
+        }
+        let any = |wished: fn(&Session, &Config) -> bool| {
+            if sessions.iter().any(|session| wished(session, &config)) {
+                Wish::Yes
+            } else {
+                Wish::No
+            }
+        };
+        Ok(Some(Needs {
+            ticks: any(|session, config| session.heartbeat.is_ticked(config.heartbeat)),
+            presence: any(|session, _| session.follows_presence()),
+        }))
+    }
+
+    /// Who is there, for a switchboard that has called.
+    pub(super) fn reply(self: &Rc<Self>, user: &UserId, from: SwitchboardName) -> Result<HubReply> {
+        let who = match self.needs()? {
+            None => Who::Nobody,
+            Some(_) if self.switchboard(user)? != from => {
+                // The number of switchboards was changed: from now on the user belongs to another.
+                let (hub, user) = (Rc::clone(self), user.clone());
+                self.state.wait_until(async move {
+                    if let Err(error) = hub.move_in(&user).await {
+                        console_error!("a hub could not move to its switchboard: {error}");
+                    }
+                });
+                Who::Moved
+            }
+            Some(needs) => Who::Somebody(needs),
+        };
+        Ok(HubReply {
+            at: clock::now(),
+            who,
+        })
+    }
+
+    async fn move_in(&self, user: &UserId) -> Result<()> {
+        self.catch_up_again(user).await?;
+        self.arm().await
+    }
+
+    /// Applies what the switchboard has answered; whether there is more.
+    async fn take_in(&self, user: &UserId, asked: &Attend, missed: Missed) -> Result<More> {
+        let mut head = self.head(user)?;
+        for (wanted, log) in asked.wanted.iter().zip(&missed.logs) {
+            if let (Room::Shared(room), Start::Since(_)) = (&wanted.room, wanted.from) {
+                head.memberships.begin(room, log.after);
+            }
+        }
+        if self.question(user)?.claims == asked.claims {
+            head.memberships.record();
+        }
+        if head != self.head(user)? {
+            self.storage.apply(vec![Store::Head(head)])?;
+        }
+        let mut emissions = Vec::new();
+        let mut more = More::No;
+        for (wanted, log) in asked.wanted.iter().zip(missed.logs) {
+            let room = &wanted.room;
+            for entry in log.entries {
                 self.finish_erasure().await?;
                 // While the record was read, a nudge may have brought some of these.
-                if self.head(user)?.place(entry.n) != Place::Applied {
-                    // What is not told yet from before an erasure is not told at all.
-                    if matches!(entry.kind, EntryKind::Erase(_)) {
-                        emissions.clear();
-                    }
-                    emissions.extend(self.apply(user, entry).await?);
+                match self.head(user)?.place(room, entry.n) {
+                    Place::Applied | Place::Foreign => continue,
+                    Place::Next | Place::Gap => {}
                 }
+                // What is not told yet from before an erasure is not told at all.
+                if matches!(entry.kind, EntryKind::Erase(_)) {
+                    emissions.clear();
+                }
+                emissions.extend(self.apply(user, room, entry).await?);
             }
-            let threshold = self.config()?.batch_threshold;
-            self.emit(&inbox::gather(&self.head(user)?, emissions, threshold))?;
+            match (log.more, room) {
+                (More::Yes, _) => more = More::Yes,
+                (More::No, Room::Shared(room)) => self.settle_room(user, room)?,
+                (More::No, Room::User(_)) => {}
+            }
         }
+        let threshold = self.config()?.batch_threshold;
+        self.emit(&inbox::gather(&self.head(user)?, emissions, threshold))?;
+        Ok(more)
+    }
+
+    /// Notes that everything there is of a room was applied.
+    fn settle_room(&self, user: &UserId, room: &SharedRoom) -> Result<()> {
+        let before = self.head(user)?;
+        let mut head = before.clone();
+        head.memberships.settle(room);
+        if head == before {
+            Ok(())
+        } else {
+            self.storage.apply(vec![Store::Head(head)])
+        }
+    }
+
+    /// The switchboard the user belongs to.
+    pub(super) fn switchboard(&self, user: &UserId) -> Result<SwitchboardName> {
+        Ok(SwitchboardName::of(user, self.config()?.switchboards))
     }
 
     /// Catches up; when the record can't be read, the alarm is to try again.
@@ -125,15 +291,12 @@ impl Hub {
     }
 
     /// Stores what one entry brings; gives what is to be sent. Waits for nothing in the production bundle.
-    async fn apply(&self, user: &UserId, entry: Entry) -> Result<Vec<Emission>> {
+    async fn apply(&self, user: &UserId, room: &Room, entry: Entry) -> Result<Vec<Emission>> {
         let item = match entry.kind.notification_id() {
             Some(id) => self.storage.item(id.recipient(user))?,
             None => None,
         };
-        let collapse_key = match &entry.kind {
-            EntryKind::Push(Some(notification)) => notification.content.collapse_key.as_deref(),
-            EntryKind::Push(None) | EntryKind::Retract(_) | EntryKind::Retry(_) | EntryKind::Erase(_) => None,
-        };
+        let collapse_key = entry.kind.collapse_key();
         let collapsing = match collapse_key {
             Some(key) => self.storage.collapsing(key)?,
             None => Vec::new(),
@@ -142,7 +305,7 @@ impl Hub {
         let connections = self.connections()?;
         let erased = matches!(entry.kind, EntryKind::Erase(_));
         let Outcome { stores, emissions } = self.around(&connections, |around| {
-            Ok(inbox::apply(&self.head(user)?, entry, known, around))
+            Ok(inbox::apply(&self.head(user)?, room, entry, known, around))
         })?;
         self.store(stores)?;
         if erased {

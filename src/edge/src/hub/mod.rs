@@ -24,6 +24,8 @@ use dormouse_domain::alarm::{self, Needs};
 use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{Debt, Entry, Head};
+use dormouse_domain::room::Room;
+use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::Decoder;
 use serde::Serialize;
@@ -34,7 +36,7 @@ use worker::{
 };
 
 use crate::http::json;
-use crate::hub_rpc::{HubCall, HubRequest, TokenTime};
+use crate::hub_rpc::{HubCall, HubRequest};
 use crate::instruments::{Unit, count};
 use crate::sockets::PollingTransport;
 use crate::storage::Storage;
@@ -67,8 +69,8 @@ struct Memory {
     decoders: HashMap<String, Decoder>,
     /// Polling transports, by engine sid.
     polling: HashMap<String, Rc<PollingTransport>>,
-    /// Entries that came before those they follow.
-    held: BTreeMap<u64, Entry>,
+    /// Entries that came before those they follow, by log and number.
+    held: BTreeMap<(Room, u64), Entry>,
     alarm: Alarm,
     due: Due,
     owed: Owed,
@@ -127,10 +129,13 @@ impl DurableObject for UserHub {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let HubRequest { user, call, token } = HubRequest::receive(&mut request).await?;
-        if let Some(TokenTime { issued_at }) = token
-            && !self.hub.head(&user)?.accepts_token(issued_at)
-        {
-            return Ok(Response::empty()?.with_status(401));
+        if let Some(token) = token {
+            if !self.hub.head(&user)?.accepts_token(token.issued_at) {
+                return Ok(Response::empty()?.with_status(401));
+            }
+            if call.shows_inbox() {
+                self.hub.visit(&user, token).await?;
+            }
         }
         self.hub.answer(&user, call).await
     }
@@ -193,6 +198,21 @@ impl Hub {
                 self.finish();
                 Response::empty()
             }
+            HubCall::Deliver { from, fan_out } => json(200, &self.deliver(user, from, fan_out).await?),
+            HubCall::Tick { from } => json(200, &self.tick(user, from)?),
+            HubCall::Emit {
+                from,
+                rooms,
+                event,
+                data,
+            } => {
+                self.emit_custom(user, rooms.as_deref(), event, data)?;
+                json(200, &self.reply(user, from)?)
+            }
+            HubCall::PresenceUpdate { from, users } => {
+                self.tell_presence(user, users)?;
+                json(200, &self.reply(user, from)?)
+            }
             HubCall::List { page, if_none_match } => self.list(user, &page, if_none_match.as_deref()),
             HubCall::Counts { if_none_match } => self.counts(user, if_none_match.as_deref()),
             HubCall::Command(command) => self.command_over_http(user, command),
@@ -212,9 +232,9 @@ impl Hub {
 
     async fn on_alarm(self: &Rc<Self>) -> Result<()> {
         self.memory.borrow_mut().alarm = Alarm::Known(None);
-        self.beat()?;
+        self.beat(Session::on_timer)?;
         if let Some(head) = self.storage.head()? {
-            self.tick(&head.user)?;
+            self.move_on(&head.user)?;
             if head.catch_up_at.is_some_and(|at| at <= clock::now()) {
                 self.catch_up_again(&head.user).await?;
             }

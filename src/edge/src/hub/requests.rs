@@ -187,6 +187,22 @@ impl Hub {
         Ok(response)
     }
 
+    /// The user looks into their inbox over HTTP. Who is not online gets nothing of shared rooms by themselves:
+    /// it is fetched now. When the record can't be read they see what came before.
+    pub(super) async fn visit(&self, user: &UserId, token: TokenTime) -> Result<()> {
+        if let Some(rooms) = token.rooms {
+            let claims = Claims {
+                issued_at: token.issued_at,
+                rooms,
+            };
+            self.meet(self.head(user)?, &claims)?;
+        }
+        if self.needs()?.is_some() {
+            return Ok(());
+        }
+        self.catch_up_again(user).await
+    }
+
     // ---- what operators do ----
 
     /// A page of all there is about the user.

@@ -23,7 +23,7 @@ impl Hub {
     // ---- time ----
 
     /// Moves on deliveries whose time has come, and takes away what has expired.
-    pub(super) fn tick(&self, user: &UserId) -> Result<()> {
+    pub(super) fn move_on(&self, user: &UserId) -> Result<()> {
         loop {
             let now = clock::now();
             let due = self.storage.due(now, TIMER_PAGE)?;
@@ -164,13 +164,15 @@ impl Hub {
 
     /// Pays a page of what is owed; whether there is more.
     async fn pay_page(&self, user: &UserId) -> Result<Debt> {
-        let outbox = self.storage.outbox(OUTBOX_PAGE)?;
+        let mut outbox = self.storage.outbox(OUTBOX_PAGE)?;
         if outbox.owed.is_empty() {
             return Ok(Debt::None);
         }
-        record::settle(&self.env, user, &outbox.owed).await?;
+        let count = outbox.owed.len();
+        let owed = std::mem::take(&mut outbox.owed);
+        record::settle(&self.env, self.switchboard(user)?, user.clone(), owed).await?;
         self.storage.strike_off(&outbox)?;
-        if i64::try_from(outbox.owed.len()).is_ok_and(|paid| paid < OUTBOX_PAGE) {
+        if i64::try_from(count).is_ok_and(|paid| paid < OUTBOX_PAGE) {
             Ok(Debt::None)
         } else {
             Ok(Debt::Owed)

@@ -66,6 +66,7 @@ pub(super) struct HeadRow {
     preferences: String,
     erased_at: Option<f64>,
     erased_up_to: Option<f64>,
+    memberships: String,
 }
 
 impl HeadRow {
@@ -89,6 +90,7 @@ impl HeadRow {
             expires_at: self.expires_at.map(from_number),
             preferences: serde_json::from_str::<Preferences>(&self.preferences)?,
             erasure: self.erased_at.map(from_number).map(erasure),
+            memberships: serde_json::from_str(&self.memberships)?,
         })
     }
 }

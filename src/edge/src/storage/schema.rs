@@ -1,6 +1,6 @@
 //! The tables of a hub, and how those of earlier versions are brought up to date.
 
-/// The second version. `place` is [`super::rows::place`] of folder and `seq`; `moved_at` is when the item left the
+/// The third version. `place` is [`super::rows::place`] of folder and `seq`; `moved_at` is when the item left the
 /// inbox. An item without a row in `unsettled` is settled, and the record knows: a row means that
 /// something is owed to the record, or that the clock will move the delivery on.
 pub(super) const SCHEMA: &str = "
@@ -20,7 +20,8 @@ CREATE TABLE hub (
   expires_at INTEGER,
   preferences TEXT NOT NULL,
   erased_at INTEGER,
-  erased_up_to INTEGER
+  erased_up_to INTEGER,
+  memberships TEXT NOT NULL
 );
 CREATE TABLE items (
   place INTEGER PRIMARY KEY,
@@ -65,8 +66,8 @@ CREATE TABLE log (
 pub(super) const FROM_VERSION_1: (&str, &str) = (
     "ALTER TABLE items RENAME TO items_1",
     "
-INSERT INTO hub SELECT 1, 2, user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at,
-  0, 0, NULL, '{\"muted\":[]}', NULL, NULL FROM head;
+INSERT INTO hub SELECT 1, 3, user_id, seq, unread, unseen, cursor, online_since, last_seen_at, catch_up_at,
+  0, 0, NULL, '{\"muted\":[]}', NULL, NULL, '{}' FROM head;
 INSERT INTO items SELECT seq, recipient_id, notification_id, created_at, content, read_at, read_at, NULL, NULL,
   CASE WHEN delivered_at IS NULL THEN 'pending' ELSE 'delivered' END, attempts, 0, NULL, delivered_at,
   CASE WHEN delivered_at IS NULL THEN NULL ELSE 'sent' END, NULL, NULL,
@@ -74,3 +75,8 @@ INSERT INTO items SELECT seq, recipient_id, notification_id, created_at, content
 INSERT INTO unsettled SELECT recipient_id, revision, 1, NULL FROM outbox;
 DROP TABLE items_1; DROP TABLE outbox; DROP TABLE head;",
 );
+
+/// From the second version, which knew of no shared rooms.
+pub(super) const FROM_VERSION_2: &str = "
+ALTER TABLE hub ADD COLUMN memberships TEXT NOT NULL DEFAULT '{}';
+UPDATE hub SET version = 3;";
