@@ -60,6 +60,25 @@ export interface UnreadCount {
   seq: number;
 }
 
+/** The presence of a user. */
+export interface UserPresence {
+  user_id: string;
+  online: boolean;
+  /** `null` when the user was never seen, or may not be asked about. */
+  last_seen_at: string | null;
+}
+
+/** Users who came or went. Only on `/chat`. */
+export interface PresenceUpdate {
+  users: UserPresence[];
+}
+
+/** The presence of the users asked for, in the same order. */
+export interface PresenceList {
+  users: UserPresence[];
+  consistency: "eventual";
+}
+
 /** The session ends. */
 export interface AuthError {
   message: string;
@@ -86,7 +105,10 @@ export interface EventError {
  */
 type Handler<Payload> = (payload: Payload, offset?: string) => void;
 
-/** What the server tells a client. */
+/**
+ * What the server tells a client. For the events that your services send by `POST /v1/events`, add their names:
+ * `Socket<ServerToClientEvents & { "order:paid": (order: Order) => void }, ClientToServerEvents>`.
+ */
 export interface ServerToClientEvents {
   authenticated: Handler<Authenticated>;
   "notification:new": Handler<NewNotification>;
@@ -99,6 +121,7 @@ export interface ServerToClientEvents {
   "notifications:read_all": Handler<Schemas["ReadAllResult"]>;
   "notifications:seen": Handler<Schemas["SeenResult"]>;
   "unread:count": Handler<UnreadCount>;
+  "presence:update": Handler<PresenceUpdate>;
   auth_error: Handler<AuthError>;
   error: Handler<EventError>;
   pong: Handler<Record<string, never>>;
@@ -134,6 +157,8 @@ export interface ClientRequests {
   "mark:all:read": { payload: [] | [which: { before_seq?: number }]; answer: Schemas["ReadAllResult"] };
   "mark:seen": { payload: [which: { up_to_seq: number }]; answer: Schemas["SeenResult"] };
   join: { payload: [userId: string]; answer: unknown };
+  /** On every namespace; 1 to 100 ids. */
+  "presence:query": { payload: [which: { users: string[] }]; answer: PresenceList };
   ping: { payload: []; answer: unknown };
 }
 

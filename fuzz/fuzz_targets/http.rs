@@ -476,7 +476,7 @@ fn as_an_event(name: &str, argument: &str, command: Command) {
     if !argument.is_empty() {
         event = event.json_arg(&Json::new(argument).expect("is JSON"));
     }
-    assert_eq!(ClientEvent::parse(&event), Ok(ClientEvent::Command(command)));
+    assert_eq!(ClientEvent::parse(Namespace::Notifications, &event), Ok(ClientEvent::Command(command)));
 }
 
 /// A request line, and after it the line of `If-None-Match`.

@@ -46,6 +46,13 @@ socket.on("notification:deleted", ({ reason }) => reason === "collapsed");
 socket.on("notifications:read_all", ({ marked_count }) => marked_count + 1);
 socket.on("notifications:seen", ({ up_to_seq }) => up_to_seq + 1);
 socket.on("unread:count", ({ count, unseen, seq }) => count + unseen + seq);
+socket.on("presence:update", ({ users }) => {
+  for (const { user_id, online, last_seen_at } of users) {
+    holds<Same<typeof online, boolean>>();
+    holds<Same<typeof last_seen_at, string | null>>();
+    void user_id.length;
+  }
+});
 socket.on("auth_error", ({ code }) => code === "EXPIRED_TOKEN");
 socket.on("error", ({ code, message }) => [code === "NOT_FOUND", message]);
 socket.on("pong", () => undefined);
@@ -56,6 +63,13 @@ socket.on("notification:newer", () => undefined);
 socket.on("unread:count", ({ total }) => total);
 // @ts-expect-error without case=camel
 socket.on("authenticated", ({ userId }) => userId);
+
+
+const extended: Socket<ServerToClientEvents & { "order:paid": (order: { id: number }) => void }, ClientToServerEvents> = io("/");
+extended.on("order:paid", ({ id }) => holds<Same<typeof id, number>>());
+extended.on("unread:count", ({ count }) => holds<Same<typeof count, number>>());
+// @ts-expect-error there is no such event
+extended.on("order:lost", () => undefined);
 
 // ---- from the client ----
 
@@ -75,6 +89,11 @@ socket.emit("mark:all:read", (answer) => answer.ok && answer.marked_count);
 socket.emit("mark:all:read", { before_seq: 7 }, (answer) => answer.ok || answer.error.code === "SERVER_ERROR");
 socket.emit("mark:seen", { up_to_seq: 7 });
 socket.emit("join", "u1");
+socket.emit("presence:query", { users: ["u1"] }, (answer) => {
+  if (answer.ok) holds<Same<(typeof answer.users)[0]["online"], boolean>>();
+});
+// @ts-expect-error a list of ids
+socket.emit("presence:query", { users: "u1" });
 socket.emit("ping");
 // @ts-expect-error there is no such event
 socket.emit("mark:reed", { notificationId: "n" });
@@ -143,6 +162,10 @@ camel.emit("mark:read", { notificationId: "n" }, (answer) => {
   else holds<Same<typeof answer.error.message, string>>();
 });
 
+camel.on("presence:update", ({ users }) => {
+  for (const { userId, lastSeenAt } of users) void [userId.length, lastSeenAt];
+});
+camel.emit("presence:query", { users: ["u1"] }, (answer) => answer.ok && answer.users[0]?.lastSeenAt);
 camel.emit("mark:seen", { upToSeq: 7 });
 camel.emit("notification:acknowledge", [{ recipientId: recipient_id }]);
 camel.emit("notification:acknowledge", { recipient_id });

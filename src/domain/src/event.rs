@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use dormouse_protocol::socket::{EncodeError, EventData, EventName, Json};
+use dormouse_protocol::socket::{EncodeError, EventData, EventName, Json, RESERVED_EVENTS};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -12,11 +12,16 @@ use crate::command::{Command, Mark, Which};
 use crate::id::{NotificationId, RecipientId, UserId};
 use crate::inbox::{Counts, HasMore, Redelivered};
 use crate::item::{Item, ListedItem};
+use crate::namespace::Namespace;
 use crate::notification::NotificationView;
+use crate::presence::{PresenceList, UserPresence};
 use crate::time::{Timestamp, iso};
 
 /// Most recipient ids in one `notification:acknowledge`.
 pub const MAX_ACKNOWLEDGED: usize = 1_000;
+
+/// Most users in one `presence:query` (DESIGN 5).
+pub const MAX_QUERIED: usize = 100;
 
 /// Largest `notification:batch`, in bytes of its items' JSON (DESIGN 5).
 pub const MAX_BATCH_BYTES: usize = 256 * 1_000;
@@ -56,6 +61,18 @@ pub enum ServerEvent {
     Changed(Change),
     /// `unread:count`.
     UnreadCount(Counts),
+    /// `presence:update`: these users came or went.
+    PresenceUpdate {
+        /// Each at most once.
+        users: Vec<UserPresence>,
+    },
+    /// An event of a service's own.
+    Custom {
+        /// Not one that [`is_reserved`].
+        name: String,
+        /// A JSON object.
+        data: Box<RawValue>,
+    },
     /// `pong`, the answer to the event `ping`.
     Pong,
     /// `auth_error`: the session ends.
@@ -72,7 +89,7 @@ pub enum ServerEvent {
 impl ServerEvent {
     /// The event's name.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Authenticated { .. } => "authenticated",
             Self::NotificationNew { .. } => "notification:new",
@@ -85,9 +102,25 @@ impl ServerEvent {
             Self::Changed(Change::ReadAll(_)) => "notifications:read_all",
             Self::Changed(Change::Seen(_)) => "notifications:seen",
             Self::UnreadCount(_) => "unread:count",
+            Self::PresenceUpdate { .. } => "presence:update",
+            Self::Custom { name, .. } => name,
             Self::Pong => "pong",
             Self::AuthError { .. } => "auth_error",
             Self::Error(_) => "error",
+        }
+    }
+
+    /// Whether those who joined `namespace` get the event.
+    #[must_use]
+    pub const fn goes_to(&self, namespace: Namespace) -> bool {
+        match self {
+            Self::Authenticated { .. } | Self::Pong | Self::AuthError { .. } | Self::Error(_) => true,
+            Self::NotificationNew { .. }
+            | Self::NotificationBatch { .. }
+            | Self::Changed(_)
+            | Self::UnreadCount(_)
+            | Self::Custom { .. } => namespace.carries_inbox(),
+            Self::PresenceUpdate { .. } => matches!(namespace, Namespace::Chat),
         }
     }
 
@@ -96,8 +129,20 @@ impl ServerEvent {
     /// # Errors
     /// When it can't be serialised, which no value of these types brings about.
     pub fn encode(&self, case: PayloadCase) -> Result<EventData<'static>, EncodeError> {
-        let payload = self.payload()?;
-        let payload = in_case(payload, case)?;
+        let case = match self {
+            // Nothing in it is of our making.
+            Self::Custom { .. } => PayloadCase::Snake,
+            Self::Authenticated { .. }
+            | Self::NotificationNew { .. }
+            | Self::NotificationBatch { .. }
+            | Self::Changed(_)
+            | Self::UnreadCount(_)
+            | Self::PresenceUpdate { .. }
+            | Self::Pong
+            | Self::AuthError { .. }
+            | Self::Error(_) => case,
+        };
+        let payload = in_case(self.payload()?, case)?;
         Ok(EventData::new(self.name())?.json_arg(&payload))
     }
 
@@ -139,6 +184,8 @@ impl ServerEvent {
                 unseen: counts.unseen,
                 seq: counts.seq,
             }),
+            Self::PresenceUpdate { users } => Json::encode(&PresenceUpdate { users }),
+            Self::Custom { data, .. } => Json::encode(data),
             Self::Pong => Json::encode(&Empty {}),
             Self::AuthError { message, code } => Json::encode(&Refusal { code, message }),
             Self::Error(error) => Json::encode(&Refusal {
@@ -194,6 +241,11 @@ struct UnreadCount {
 }
 
 #[derive(Serialize)]
+struct PresenceUpdate<'a> {
+    users: &'a [UserPresence],
+}
+
+#[derive(Serialize)]
 struct Refusal<'a> {
     code: &'a str,
     message: &'a str,
@@ -209,9 +261,32 @@ pub enum ClientEvent {
     Command(Command),
     /// `join`: be in the room of this user.
     Join(UserId),
+    /// `presence:query`: who of these is online.
+    PresenceQuery(Vec<UserId>),
     /// `ping`: asks for `pong`.
     Ping,
 }
+
+/// Whether a service may not give an event of its own this name: it is, or may become, one of ours or of
+/// the library.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED_EVENTS.contains(&name)
+        || RESERVED_NAMES.contains(&name)
+        || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+const RESERVED_NAMES: [&str; 6] = ["authenticated", "auth_error", "error", "join", "ping", "pong"];
+
+const RESERVED_PREFIXES: [&str; 7] = [
+    "notification:",
+    "notifications:",
+    "unread:",
+    "mark:",
+    "presence:",
+    "auth:",
+    "admin:",
+];
 
 /// Why an event was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -253,17 +328,20 @@ impl EventError {
 }
 
 impl ClientEvent {
-    /// Reads an event.
+    /// Reads an event that was sent on `namespace`.
     ///
     /// # Errors
     /// [`EventError::Unknown`], [`EventError::Payload`].
-    pub fn parse(data: &EventData<'_>) -> Result<Self, EventError> {
+    pub fn parse(namespace: Namespace, data: &EventData<'_>) -> Result<Self, EventError> {
         let argument = data.arg_at(0);
         let first = argument.as_ref().map(Json::as_str);
         let name = match data.name() {
             EventName::Text(name) => name,
             EventName::Number(number) => return Err(EventError::Unknown(number.to_string())),
         };
+        if !namespace.carries_inbox() && !EVERYWHERE.contains(&name.as_ref()) {
+            return Err(unknown(&name));
+        }
         if let Some((event, mark)) = MARKS.into_iter().find(|(event, _)| *event == name) {
             let expected = "{notification_id}, {notificationId} or {recipient_id}";
             return match first.and_then(which) {
@@ -291,10 +369,21 @@ impl ClientEvent {
                     event: "join",
                     expected: "a user id",
                 }),
+            "presence:query" => first.and_then(presence_query).ok_or(EventError::Payload {
+                event: "presence:query",
+                expected: "{users}, 1 to 100 user ids",
+            }),
             "ping" => Ok(Self::Ping),
-            unknown => Err(EventError::Unknown(unknown.chars().take(64).collect())),
+            name => Err(unknown(name)),
         }
     }
+}
+
+/// What is taken on namespaces that do not carry the inbox as well.
+const EVERYWHERE: [&str; 2] = ["presence:query", "ping"];
+
+fn unknown(name: &str) -> EventError {
+    EventError::Unknown(name.chars().take(64).collect())
 }
 
 const MARKS: [(&str, Mark); 5] = [
@@ -353,6 +442,17 @@ fn seen(json: &str) -> Option<ClientEvent> {
     Some(ClientEvent::Command(Command::Seen { up_to }))
 }
 
+fn presence_query(json: &str) -> Option<ClientEvent> {
+    #[derive(Deserialize)]
+    struct Body {
+        users: Vec<UserId>,
+    }
+    let users = object::<Body>(json)?.users;
+    (1..=MAX_QUERIED)
+        .contains(&users.len())
+        .then_some(ClientEvent::PresenceQuery(users))
+}
+
 #[derive(Deserialize)]
 struct RecipientRef {
     #[serde(alias = "recipientId")]
@@ -388,6 +488,8 @@ pub enum Acknowledgement {
     Acknowledged(usize),
     /// The inbox is now like this.
     Changed(Change),
+    /// This is who is online of those asked for.
+    Presence(Vec<UserPresence>),
     /// Refused.
     Refused(EventError),
 }
@@ -404,6 +506,11 @@ enum AcknowledgementBody<'a> {
         ok: bool,
         #[serde(flatten)]
         change: Payload<'a>,
+    },
+    Presence {
+        ok: bool,
+        #[serde(flatten)]
+        list: PresenceList<'a>,
     },
     Refused {
         ok: bool,
@@ -430,6 +537,10 @@ impl Acknowledgement {
                 ok: true,
                 change: change.payload(),
             }),
+            Self::Presence(users) => Json::encode(&AcknowledgementBody::Presence {
+                ok: true,
+                list: PresenceList::of(users),
+            }),
             Self::Refused(error) => Json::encode(&AcknowledgementBody::Refused {
                 ok: false,
                 error: Refusal {
@@ -452,10 +563,14 @@ mod tests {
 
     const ID: &str = "e14f8a89-af8c-5ce1-afff-8fcab68bb02b";
 
-    fn parse(name: &str, arguments: &str) -> Result<ClientEvent, EventError> {
-        let arguments: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(arguments).unwrap();
+    fn parse_on(namespace: Namespace, name: &str, arguments: &str) -> Result<ClientEvent, EventError> {
+        let arguments: Vec<Box<RawValue>> = serde_json::from_str(arguments).unwrap();
         let arguments = arguments.iter().map(|json| Json::new(json.get()).unwrap());
-        ClientEvent::parse(&EventData::new(name).unwrap().json_args(arguments))
+        ClientEvent::parse(namespace, &EventData::new(name).unwrap().json_args(arguments))
+    }
+
+    fn parse(name: &str, arguments: &str) -> Result<ClientEvent, EventError> {
+        parse_on(Namespace::Notifications, name, arguments)
     }
 
     #[test]
@@ -649,6 +764,78 @@ mod tests {
     }
 
     #[test]
+    fn a_query_names_one_to_a_hundred_users() {
+        let user = UserId::parse("u1").unwrap();
+        let many = |count: usize| format!(r#"[{{"users":[{}]}}]"#, vec![r#""u1""#; count].join(","));
+        for count in [1, 2, MAX_QUERIED] {
+            assert_eq!(
+                parse("presence:query", &many(count)),
+                Ok(ClientEvent::PresenceQuery(vec![user.clone(); count])),
+                "{count}"
+            );
+        }
+        for bad in [
+            &many(0),
+            &many(MAX_QUERIED + 1),
+            "[]",
+            "[null]",
+            "[{}]",
+            r#"[["u1"]]"#,
+            r#"[{"users":"u1"}]"#,
+            r#"[{"users":[7]}]"#,
+            r#"[{"users":[""]}]"#,
+        ] {
+            let refused = parse("presence:query", bad).unwrap_err();
+            assert_eq!(refused.code(), "INVALID_PAYLOAD", "{bad}");
+        }
+    }
+
+    #[test]
+    fn chat_takes_what_has_nothing_to_do_with_the_inbox() {
+        let on_chat = |name, arguments| parse_on(Namespace::Chat, name, arguments);
+        assert_eq!(on_chat("ping", "[]"), Ok(ClientEvent::Ping));
+        let query = on_chat("presence:query", r#"[{"users":["u1"]}]"#);
+        assert!(matches!(query, Ok(ClientEvent::PresenceQuery(_))), "{query:?}");
+        for name in typed("ClientRequests") {
+            let refused = on_chat(name, "[]").err();
+            let known = matches!(name, "ping" | "presence:query");
+            let unknown = refused == Some(EventError::Unknown(name.to_owned()));
+            assert_eq!(unknown, !known, "{name}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn chat_hears_of_presence_and_of_nothing_in_the_inbox() {
+        for (event, name, _) in every_event() {
+            let inbox = event.goes_to(Namespace::Notifications);
+            assert_eq!(event.goes_to(Namespace::Root), inbox, "{name}");
+            let both = matches!(name, "authenticated" | "auth_error" | "error" | "pong");
+            assert_eq!(
+                (inbox, event.goes_to(Namespace::Chat)),
+                (name != "presence:update", both || name == "presence:update"),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_service_gives_its_events_a_name_of_ours() {
+        for (event, name, _) in every_event() {
+            let custom = matches!(event, ServerEvent::Custom { .. });
+            assert_eq!(is_reserved(name), !custom, "{name}");
+        }
+        for name in typed("ClientRequests") {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["connect", "disconnect", "newListener", "auth:", "admin:reload"] {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["Notification:new", "notification", "order:paid", "connects", "x"] {
+            assert!(!is_reserved(name), "{name}");
+        }
+    }
+
+    #[test]
     fn an_unknown_name_is_told_back_in_part() {
         let long = "é".repeat(100);
         assert_eq!(parse(&long, "[]"), Err(EventError::Unknown("é".repeat(64))));
@@ -710,6 +897,19 @@ mod tests {
                 online: true,
             },
         }
+    }
+
+    fn presences() -> Vec<UserPresence> {
+        let user = |id| UserId::parse(id).unwrap();
+        vec![
+            UserPresence::online(user("u1"), AT),
+            UserPresence::offline(user("u2"), Some(AT)),
+            UserPresence::offline(user("u3"), None),
+        ]
+    }
+
+    fn presences_json() -> &'static str {
+        r#"[{"user_id":"u1","online":true,"last_seen_at":"2026-11-20T07:00:00.000Z"},{"user_id":"u2","online":false,"last_seen_at":"2026-11-20T07:00:00.000Z"},{"user_id":"u3","online":false,"last_seen_at":null}]"#
     }
 
     /// Every event with its name and its payload in `snake_case`.
@@ -821,6 +1021,19 @@ mod tests {
                 "unread:count",
                 r#"{"count":2,"unseen":1,"seq":9}"#.to_owned(),
             ),
+            (
+                ServerEvent::PresenceUpdate { users: presences() },
+                "presence:update",
+                format!(r#"{{"users":{}}}"#, presences_json()),
+            ),
+            (
+                ServerEvent::Custom {
+                    name: "order:paid".to_owned(),
+                    data: RawValue::from_string(r#"{"order_id":{"a_b":[]}}"#.to_owned()).unwrap(),
+                },
+                "order:paid",
+                r#"{"order_id":{"a_b":[]}}"#.to_owned(),
+            ),
             (ServerEvent::Pong, "pong", "{}".to_owned()),
             (
                 ServerEvent::AuthError {
@@ -851,8 +1064,9 @@ mod tests {
 
     /// The keys of our own that have several words, as camelCase has them. What a pusher put into `data`
     /// is not among them.
-    const CAMEL: [(&str, &str); 19] = [
+    const CAMEL: [(&str, &str); 20] = [
         ("user_id", "userId"),
+        ("last_seen_at", "lastSeenAt"),
         ("connected_at", "connectedAt"),
         ("recipient_id", "recipientId"),
         ("notification_id", "notificationId"),
@@ -905,6 +1119,8 @@ mod tests {
                 | ServerEvent::NotificationNew { .. }
                 | ServerEvent::NotificationBatch { .. }
                 | ServerEvent::UnreadCount(_)
+                | ServerEvent::PresenceUpdate { .. }
+                | ServerEvent::Custom { .. }
                 | ServerEvent::Pong
                 | ServerEvent::AuthError { .. }
                 | ServerEvent::Error(_) => None,
@@ -925,7 +1141,14 @@ mod tests {
             ),
         ];
         let others = others.into_iter().map(|(ack, json)| (ack, json.to_owned()));
-        for (ack, json) in changes.chain(others) {
+        let presence = (
+            Acknowledgement::Presence(presences()),
+            format!(
+                r#"{{"ok":true,"users":{},"consistency":"eventual"}}"#,
+                presences_json()
+            ),
+        );
+        for (ack, json) in changes.chain(others).chain([presence]) {
             assert_eq!(ack.encode(PayloadCase::Snake).unwrap().as_str(), json);
             assert_eq!(
                 ack.encode(PayloadCase::Camel).unwrap().as_str(),
@@ -955,7 +1178,11 @@ mod tests {
 
     #[test]
     fn the_typescript_types_know_these_events_and_no_others() {
-        let mut known: Vec<_> = every_event().iter().map(|(event, ..)| event.name()).collect();
+        let every = every_event();
+        let ours = every
+            .iter()
+            .filter(|(event, ..)| !matches!(event, ServerEvent::Custom { .. }));
+        let mut known: Vec<_> = ours.map(|(event, ..)| event.name()).collect();
         known.dedup();
         let mut told = typed("ServerToClientEvents");
         told.sort_unstable();
@@ -975,8 +1202,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|join|ping|.{0,20}", argument in "(?s).{0,60}") {
-            let _ = ClientEvent::parse(&EventData::new(&name).unwrap().json_arg(&Json::string(&argument)));
+        fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|presence:query|join|ping|.{0,20}", argument in "(?s).{0,60}") {
+            let data = EventData::new(&name).unwrap().json_arg(&Json::string(&argument));
+            let _ = ClientEvent::parse(Namespace::Root, &data);
         }
     }
 }

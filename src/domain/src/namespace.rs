@@ -11,6 +11,9 @@ pub enum Namespace {
     /// `/notifications`.
     #[serde(rename = "/notifications")]
     Notifications,
+    /// `/chat`: the presence of others, and nothing of the inbox.
+    #[serde(rename = "/chat")]
+    Chat,
     /// `/custom`, of the protocol suites.
     #[cfg(feature = "conformance")]
     #[serde(rename = "/custom")]
@@ -24,15 +27,27 @@ impl Namespace {
         match self {
             Self::Root => "/",
             Self::Notifications => "/notifications",
+            Self::Chat => "/chat",
             #[cfg(feature = "conformance")]
             Self::Custom => "/custom",
         }
     }
 
     #[cfg(not(feature = "conformance"))]
-    const ALL: [Self; 2] = [Self::Root, Self::Notifications];
+    const ALL: [Self; 3] = [Self::Root, Self::Notifications, Self::Chat];
     #[cfg(feature = "conformance")]
     const ALL: [Self; 2] = [Self::Root, Self::Custom];
+
+    /// Whether the inbox is told of here, and what was missed of it is made up for.
+    #[must_use]
+    pub const fn carries_inbox(self) -> bool {
+        match self {
+            Self::Root | Self::Notifications => true,
+            Self::Chat => false,
+            #[cfg(feature = "conformance")]
+            Self::Custom => true,
+        }
+    }
 
     /// The name as the codec takes it.
     #[must_use]

@@ -62,6 +62,55 @@ impl<'a> Presence<'a> {
     }
 }
 
+/// One user's presence, as it is told where several are asked about or have changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UserPresence {
+    user_id: UserId,
+    online: bool,
+    #[serde(with = "iso::option")]
+    last_seen_at: Option<Timestamp>,
+}
+
+impl UserPresence {
+    /// Of a user who is online at `now`.
+    #[must_use]
+    pub const fn online(user_id: UserId, now: Timestamp) -> Self {
+        Self {
+            user_id,
+            online: true,
+            last_seen_at: Some(now),
+        }
+    }
+
+    /// Of a user who is offline, and when they were last seen, if ever.
+    #[must_use]
+    pub const fn offline(user_id: UserId, last_seen_at: Option<Timestamp>) -> Self {
+        Self {
+            user_id,
+            online: false,
+            last_seen_at,
+        }
+    }
+}
+
+/// The presence of several users, in the order asked for: of a moment ago.
+#[derive(Debug, Serialize)]
+pub struct PresenceList<'a> {
+    users: &'a [UserPresence],
+    consistency: &'static str,
+}
+
+impl<'a> PresenceList<'a> {
+    /// The list of these.
+    #[must_use]
+    pub const fn of(users: &'a [UserPresence]) -> Self {
+        Self {
+            users,
+            consistency: "eventual",
+        }
+    }
+}
+
 /// What is known about sockets at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sighting {

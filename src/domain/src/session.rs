@@ -220,6 +220,24 @@ impl Session {
         self.heartbeat.is_silent(now, rules.keepalive_grace_ms)
     }
 
+    /// Whether it takes part in recovery on a namespace.
+    #[must_use]
+    pub const fn recovery_on(&self, namespace: Namespace) -> Recovery {
+        if namespace.carries_inbox() {
+            self.recovery
+        } else {
+            Recovery::Off
+        }
+    }
+
+    /// Whether it hears of the inbox.
+    #[must_use]
+    pub fn hears_inbox(&self) -> bool {
+        self.namespaces
+            .iter()
+            .any(|joined| joined.namespace.carries_inbox())
+    }
+
     /// Whether the user is online by this connection.
     #[must_use]
     pub fn is_present(&self, now: Timestamp) -> bool {
@@ -343,7 +361,7 @@ impl Session {
                 },
                 Some(namespace),
             ) => {
-                let event = ClientEvent::parse(&data);
+                let event = ClientEvent::parse(namespace, &data);
                 if matches!(event, Ok(ClientEvent::Acknowledge(_))) {
                     self.acknowledging = Acknowledging::Yes;
                 }
@@ -384,11 +402,12 @@ impl Session {
         if auth.case.as_deref() == Some("camel") {
             self.case = PayloadCase::Camel;
         }
-        let pid = match (self.recovery, auth.pid) {
+        let pid = match (self.recovery_on(namespace), auth.pid) {
             (Recovery::On, Some(pid)) => Pid::parse(&pid, rules.signer, &self.identity.user, namespace),
             (Recovery::On | Recovery::Off, _) => None,
         };
-        let resume = match (pid, auth.since) {
+        let since = auth.since.filter(|_| namespace.carries_inbox());
+        let resume = match (pid, since) {
             (Some(pid), _) => Resume::Recover {
                 // A session that saw no event has no offset, and what ended an event last may be a
                 // string of somebody else's: then it goes on from where it began.
@@ -425,7 +444,7 @@ impl Session {
             sid: sid.to_owned(),
             began_at: position,
         });
-        let shown = match self.recovery {
+        let shown = match self.recovery_on(namespace) {
             Recovery::On => Some(pid.encode(rules.signer, &self.identity.user, namespace)),
             Recovery::Off => None,
         };
@@ -734,6 +753,32 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn on_chat_nothing_is_recovered_and_the_inbox_is_not_heard_of() {
+        let pid = Pid {
+            sid: "s1".to_owned(),
+            began_at: Offset(3),
+        };
+        let shown = pid.encode(&SIGNER, &user(), Namespace::Chat);
+        for auth in [
+            json!({"pid": shown, "offset": Offset(7).encode()}),
+            json!({"since": 4}),
+        ] {
+            assert_eq!(
+                text(&mut session(NOW), &format!("40/chat,{auth}")),
+                ["connect /chat Fresh"]
+            );
+        }
+        let mut session = session(NOW);
+        assert_eq!(join(&mut session, NOW, "40/chat,"), r#"40/chat,{"sid":"public"}"#);
+        assert!(session.is_present(NOW));
+        assert!(!session.hears_inbox());
+        join(&mut session, NOW, "40");
+        assert!(session.hears_inbox());
+        assert_eq!(session.recovery_on(Namespace::Root), Recovery::On);
+        assert_eq!(session.recovery_on(Namespace::Chat), Recovery::Off);
+    }
+
+    #[test]
     fn a_recovered_session_keeps_its_ids() {
         let mut first = session(NOW);
         let answer = join(&mut first, NOW, "40");
@@ -836,6 +881,16 @@ pub(crate) mod tests {
         assert_eq!(
             text(&mut joined_session(NOW), "42/notifications,12[\"ping\"]"),
             ["event /notifications Some(12) Ok(Ping)"]
+        );
+    }
+
+    #[test]
+    fn chat_knows_no_event_of_the_inbox() {
+        let mut session = joined_session(NOW);
+        join(&mut session, NOW, "40/chat,");
+        assert_eq!(
+            text(&mut session, r#"42/chat,["join","u1"]"#),
+            [r#"event /chat None Err(Unknown("join"))"#]
         );
     }
 

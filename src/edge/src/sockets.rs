@@ -315,13 +315,13 @@ impl<'e> Encoded<'e> {
 
     fn send(&self, connection: &Connection, joined: &Joined) {
         let session = &connection.session;
-        if let Some(data) = self.form(session.case, session.recovery) {
+        if let Some(data) = self.form(session.case, session.recovery_on(joined.namespace)) {
             connection.send(&data.frame(&joined.namespace.wire(), None));
         }
     }
 }
 
-/// Sends events to every joined namespace of those of these connections they are for.
+/// Sends events to those namespaces of those of these connections they are for.
 pub(crate) fn broadcast(connections: &[Connection], emissions: &[Emission]) {
     for emission in emissions {
         let encoded = Encoded::new(&emission.event, emission.offset);
@@ -330,7 +330,8 @@ pub(crate) fn broadcast(connections: &[Connection], emissions: &[Emission]) {
                 Listening::All => true,
                 Listening::Acknowledging => connection.session.acknowledging == Acknowledging::Yes,
             };
-            for joined in connection.session.namespaces.iter().filter(|_| wanted) {
+            let joined = connection.session.namespaces.iter().filter(|_| wanted);
+            for joined in joined.filter(|joined| emission.event.goes_to(joined.namespace)) {
                 encoded.send(connection, joined);
             }
         }
@@ -340,7 +341,7 @@ pub(crate) fn broadcast(connections: &[Connection], emissions: &[Emission]) {
 /// The sockets a notification is sent to.
 pub(crate) fn listeners(connections: &[Connection]) -> Listeners {
     let mut listeners = Listeners::default();
-    for connection in connections.iter().filter(|c| !c.session.namespaces.is_empty()) {
+    for connection in connections.iter().filter(|c| c.session.hears_inbox()) {
         match connection.session.acknowledging {
             Acknowledging::Yes => listeners.acknowledging = listeners.acknowledging.saturating_add(1),
             Acknowledging::Unknown => listeners.silent = listeners.silent.saturating_add(1),

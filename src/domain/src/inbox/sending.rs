@@ -96,6 +96,8 @@ pub fn gather(head: &Head, emissions: Vec<Emission>, threshold: usize) -> Vec<Em
         | ServerEvent::NotificationBatch { .. }
         | ServerEvent::Changed(_)
         | ServerEvent::UnreadCount(_)
+        | ServerEvent::PresenceUpdate { .. }
+        | ServerEvent::Custom { .. }
         | ServerEvent::Pong
         | ServerEvent::AuthError { .. }
         | ServerEvent::Error(_) => None,
@@ -128,6 +130,8 @@ pub fn gather(head: &Head, emissions: Vec<Emission>, threshold: usize) -> Vec<Em
             | ServerEvent::Authenticated { .. }
             | ServerEvent::NotificationBatch { .. }
             | ServerEvent::Changed(_)
+            | ServerEvent::PresenceUpdate { .. }
+            | ServerEvent::Custom { .. }
             | ServerEvent::Pong
             | ServerEvent::AuthError { .. }
             | ServerEvent::Error(_)) => gathered.push(Emission {

@@ -218,6 +218,8 @@ fn told(emissions: &[Emission]) -> Vec<String> {
             ServerEvent::UnreadCount(counts) => format!(" {}/{}", counts.unread, counts.unseen),
             ServerEvent::Changed(_)
             | ServerEvent::Authenticated { .. }
+            | ServerEvent::PresenceUpdate { .. }
+            | ServerEvent::Custom { .. }
             | ServerEvent::Pong
             | ServerEvent::AuthError { .. }
             | ServerEvent::Error(_) => String::new(),
@@ -1226,6 +1228,8 @@ fn a_burst_that_is_too_much_for_one_batch_is_several() {
             | ServerEvent::NotificationNew { .. }
             | ServerEvent::Changed(_)
             | ServerEvent::UnreadCount(_)
+            | ServerEvent::PresenceUpdate { .. }
+            | ServerEvent::Custom { .. }
             | ServerEvent::Pong
             | ServerEvent::AuthError { .. }
             | ServerEvent::Error(_) => None,

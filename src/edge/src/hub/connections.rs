@@ -255,7 +255,11 @@ impl Hub {
         if let Some(pid) = &kept {
             self.take_over(&connection.session.sid, namespace, &pid.sid)?;
         }
-        let waiting = self.storage.waiting(MAX_BATCH.saturating_add(1))?;
+        let waiting = if namespace.carries_inbox() {
+            self.storage.waiting(MAX_BATCH.saturating_add(1))?
+        } else {
+            Vec::new()
+        };
         let position = match catch_up {
             CatchUp::Replay(from) | CatchUp::Batch(from) => from,
             CatchUp::Nothing => first_new(&waiting).unwrap_or(Offset(head.seq)),
@@ -365,6 +369,7 @@ impl Hub {
             ClientEvent::Ping => Ok((Acknowledgement::Done, Some(ServerEvent::Pong))),
             ClientEvent::Join(room) if room == *user => Ok((Acknowledgement::Done, None)),
             ClientEvent::Join(_) => Err(EventError::Forbidden),
+            ClientEvent::PresenceQuery(_) => Err(EventError::Server),
             ClientEvent::Acknowledge(ids) => match self.acknowledge(user, &ids).map_err(server_error)? {
                 0 => Err(EventError::NotFound),
                 known => Ok((Acknowledgement::Acknowledged(known), None)),
