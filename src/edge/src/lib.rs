@@ -34,6 +34,8 @@ mod hub;
 
 mod hub_rpc;
 
+mod switchboard_rpc;
+
 mod sockets;
 
 mod storage;

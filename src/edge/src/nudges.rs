@@ -1,5 +1,7 @@
 //! The queue `nudges`: hubs and switchboards that could not be reached after something was stored are told later.
 
+use std::fmt::Display;
+
 use dormouse_domain::id::UserId;
 use dormouse_domain::switchboard::SwitchboardName;
 use futures_util::{StreamExt, stream};
@@ -42,14 +44,20 @@ async fn enqueue(env: &Env, nudge: &Nudge) -> Result<()> {
 
 /// Brings an entry of shared rooms to a switchboard: at once, and then what it has said to it, or by the
 /// queue.
-pub(crate) async fn fan_out(env: &Env, switchboard: SwitchboardName, fan_out: &FanOut) -> Option<FanOutReply> {
+pub(crate) async fn fan_out(
+    env: &Env,
+    switchboard: SwitchboardName,
+    fan_out: &FanOut,
+) -> Option<FanOutReply> {
     let call = SwitchboardCall::FanOut(fan_out.clone());
     match SwitchboardRequest::new(switchboard, call).send_for(env).await {
         Ok(reply) => Some(reply),
         Err(error) => {
             console_error!("a switchboard could not be reached after something was stored: {error}");
             if let Err(error) = queue_fan_out(env, switchboard, fan_out).await {
-                console_error!("the fan-out could not be queued; the next of its rooms brings the entry: {error}");
+                console_error!(
+                    "the fan-out could not be queued; the next of its rooms brings the entry: {error}"
+                );
             }
             None
         }
@@ -136,6 +144,6 @@ async fn tell(env: &Env, nudge: &Nudge) -> Result<()> {
     Ok(())
 }
 
-fn unreadable(error: impl ToString) -> Error {
-    Error::RustError(error.to_string())
+fn unreadable(error: impl Display) -> Error {
+    Error::RustError(format!("a nudge that can't be read: {error}"))
 }

@@ -2,6 +2,7 @@
 //! switchboard, which does so for many hubs at once. Only an erasure, which is rare, goes straight to D1.
 
 use dormouse_domain::id::UserId;
+use dormouse_domain::room::SharedRoom;
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
 use worker::{Env, Error, Result};
@@ -27,7 +28,9 @@ pub(crate) async fn attend(env: &Env, switchboard: SwitchboardName, attend: Atte
         Ok(missed)
     } else {
         let answered = missed.logs.len();
-        Err(Error::RustError(format!("{wanted} logs were asked for, {answered} answered")))
+        Err(Error::RustError(format!(
+            "{wanted} logs were asked for, {answered} answered"
+        )))
     }
 }
 
@@ -35,7 +38,12 @@ pub(crate) async fn attend(env: &Env, switchboard: SwitchboardName, attend: Atte
 ///
 /// # Errors
 /// When the switchboard can't be reached: it will find out by itself.
-pub(crate) async fn leave(env: &Env, switchboard: SwitchboardName, user: UserId, at: Timestamp) -> Result<()> {
+pub(crate) async fn leave(
+    env: &Env,
+    switchboard: SwitchboardName,
+    user: UserId,
+    at: Timestamp,
+) -> Result<()> {
     SwitchboardRequest::new(switchboard, SwitchboardCall::Leave { user, at })
         .send(env)
         .await
@@ -71,7 +79,9 @@ const ERASE_SHARED_PAGE: u64 = 1_000;
 /// When the record could not be written; what was removed by then stays removed.
 pub(crate) async fn erase(env: &Env, user: &UserId, n: u64) -> Result<()> {
     let record = bindings::record(env)?;
-    for room in record.rooms_of(user).await? {
+    let mut rooms = record.rooms_of(user).await?;
+    rooms.push(SharedRoom::Broadcast);
+    for room in rooms {
         let mut next = Some(0);
         while let Some(after) = next {
             next = record

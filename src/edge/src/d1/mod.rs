@@ -1,5 +1,6 @@
 //! All SQL of the record.
 
+mod memberships;
 mod push;
 mod retention;
 mod rooms;

@@ -1,6 +1,6 @@
 //! Users' rooms in the record: their logs, what became of what was pushed to them, and their end.
 
-use dormouse_domain::delivery::DeliveryStatus;
+use dormouse_domain::delivery::{DeliveryStatus, Via};
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::inbox::{Entry, EntryKind};
 use dormouse_domain::item::Item;
@@ -79,13 +79,13 @@ SELECT user_id FROM deliveries WHERE notification_id = ?1 AND status = 'permanen
 ORDER BY user_id LIMIT ?2";
 
 /// A user's state of a notification the record does not have yet.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct OwedDelivery {
     notification_id: NotificationId,
     status: DeliveryStatus,
     attempts: u32,
     next_retry_at: Option<Timestamp>,
-    via: Option<&'static str>,
+    via: Option<Via>,
     delivered_at: Option<Timestamp>,
     seen_at: Option<Timestamp>,
     read_at: Option<Timestamp>,
@@ -102,7 +102,7 @@ impl OwedDelivery {
             status: item.delivery.status(),
             attempts: item.delivery.attempts(),
             next_retry_at: item.delivery.next_retry_at(),
-            via: via.map(dormouse_domain::delivery::Via::name),
+            via,
             delivered_at,
             seen_at: item.seen_at,
             read_at: item.read_at,
