@@ -107,8 +107,18 @@ async fn forget(env: &Env) -> Result<()> {
     // Each by itself: what can't be forgotten keeps nothing else.
     let notifications = forget_notifications(&record, before).await;
     let canceled = forget_canceled(&record, before).await;
+    let memberships = forget_memberships(&record, before).await;
     let keys = forget_keys(&record, now).await;
-    notifications.and(canceled).and(keys)
+    notifications.and(canceled).and(memberships).and(keys)
+}
+
+async fn forget_memberships(record: &Database, before: Timestamp) -> Result<()> {
+    for _ in 0..MAX_FORGETTING {
+        if record.forget_memberships(before).await? == Rest::Nothing {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn forget_canceled(record: &Database, before: Timestamp) -> Result<()> {

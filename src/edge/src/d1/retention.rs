@@ -18,6 +18,8 @@ use super::{Database, corrupt, timestamp};
 const KEYS: u32 = 5_000;
 /// Canceled pushes deleted at once.
 const CANCELED: u32 = 1_000;
+/// Former memberships deleted at once.
+const FORMER: u32 = 1_000;
 /// Notifications looked at together.
 const NOTIFICATIONS: u32 = 500;
 /// Recipients of the notifications that are deleted at once: each has a delivery and an entry in a log.
@@ -29,6 +31,10 @@ WHERE (scope, key) IN (SELECT scope, key FROM idempotency WHERE created_at < ?1 
 
 const DELETE_CANCELED: &str = "
 DELETE FROM scheduled WHERE id IN (SELECT id FROM scheduled WHERE canceled_at < ?1 LIMIT ?2)";
+
+const DELETE_FORMER: &str = "
+DELETE FROM memberships
+WHERE (user_id, room, source) IN (SELECT user_id, room, source FROM memberships WHERE removed_at < ?1 LIMIT ?2)";
 
 /// An id holds when its push was accepted, which for a scheduled one is before it was created.
 const READ_OLD: &str = "
@@ -86,6 +92,15 @@ impl Database {
     pub(crate) async fn forget_canceled(&self, before: Timestamp) -> Result<Rest> {
         let bound = [timestamp(before), JsValue::from(CANCELED)];
         Rest::after(&self.one(DELETE_CANCELED, &bound).await?, CANCELED)
+    }
+
+    /// Forgets memberships that ended before `before`: whatever came of them is forgotten as well.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn forget_memberships(&self, before: Timestamp) -> Result<Rest> {
+        let bound = [timestamp(before), JsValue::from(FORMER)];
+        Rest::after(&self.one(DELETE_FORMER, &bound).await?, FORMER)
     }
 
     /// Forgets notifications created before `before`, with their deliveries and entries in logs, in one
