@@ -44,6 +44,8 @@ mod dispatch;
 
 mod cron;
 
+mod roster;
+
 mod record;
 
 mod d1;
