@@ -8,6 +8,7 @@ use dormouse_domain::page::UserCursor;
 use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::push::Push;
 use dormouse_domain::status::{DeliveryView, RecipientsRequest};
+use dormouse_domain::time::Timestamp;
 use serde::Serialize;
 use worker::{Env, Request, Response};
 
@@ -29,6 +30,11 @@ pub(crate) async fn push(mut request: Request, env: &Env, credential: &str) -> R
     let body = json_body(&mut request, MAX_PAYLOAD_BYTES).await?;
     let now = clock::now();
     let asked = ask(credential, key, fingerprint(&body), Push::parse(&body, now)?);
+    carry_out(env, asked, now).await
+}
+
+/// Carries out one push, and answers whoever asked for it.
+pub(super) async fn carry_out(env: &Env, asked: Asked, now: Timestamp) -> Result<Response, Refusal> {
     let answer = dispatch(env, vec![asked], now).await?.pop();
     let answer = answer.ok_or_else(|| Problem::new(Code::Unavailable))??;
     let mut response = json(answer.status, &answer.body)?;

@@ -1,5 +1,6 @@
 //! All SQL of the record.
 
+mod dead_letters;
 mod push;
 mod retention;
 mod rooms;
