@@ -28,7 +28,7 @@ before(async () => {
 });
 afterEach(() => server.clearFailPoints());
 
-/** A push to a user; its key is the user's name and, if there are several, a number. */
+/** A push to a user, whose name is also its key unless another is given. */
 const pushTo = (user, rest = {}) => ({ idempotency_key: user, to: [`user:${user}`], title: "Hello", ...rest });
 
 async function send(...messages) {

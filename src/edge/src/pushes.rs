@@ -2,7 +2,7 @@
 //! together, and each message is settled by itself: done with, asked for again, or kept as a dead letter. The
 //! messages whose attempts are used up come by a queue of their own.
 
-use std::slice;
+use std::{iter, slice};
 
 use dormouse_domain::dead_letter::DeadLetter;
 use dormouse_domain::id::DeadLetterId;
@@ -21,6 +21,9 @@ use crate::instruments::{FailPoint, reach};
 use crate::queue::Message;
 use crate::{bindings, clock, settings};
 
+/// What a push over HTTP would be answered.
+type Answered = std::result::Result<Answer, Problem>;
+
 /// Whose the keys of these pushes are. A service key's begin with `push `, so that no key of one is taken for one
 /// of these.
 const SCOPE: &str = "queue";
@@ -32,13 +35,16 @@ pub(crate) async fn consume(messages: Vec<Message>, env: &Env) {
     for message in messages {
         match QueuedPush::parse(&message.text(), now) {
             Ok(push) => {
+                warn_of_rejected(&push);
                 taken.push(message);
                 pushes.push(push);
             }
             Err(problem) => refused.push((message, Settlement::of::<()>(Err(problem)))),
         }
     }
-    let settlements = carry_out(env, &pushes, now).await.into_iter().map(Settlement::of);
+    let answers = carry_out(env, &pushes, now).await.into_iter();
+    // One without an answer would be taken for settled.
+    let settlements = answers.map(Settlement::of).chain(iter::repeat(Settlement::Retry));
     for (message, settlement) in taken.into_iter().zip(settlements).chain(refused) {
         settle(env, &message, settlement, now).await;
     }
@@ -70,52 +76,39 @@ pub(crate) fn ask(queued: &QueuedPush) -> Asked {
 }
 
 /// Stores pushes in one transaction; when that fails, each by itself, so that one that can't be stored holds up
-/// no other. An answer for each.
-async fn carry_out(
-    env: &Env,
-    pushes: &[QueuedPush],
-    now: Timestamp,
-) -> Vec<std::result::Result<Answer, Problem>> {
-    let mut answers = match together(env, pushes, now).await {
-        Ok(answers) => answers.into_iter(),
-        Err(error) if pushes.len() == 1 => vec![Err(failed(&error))].into_iter(),
-        Err(error) => {
-            console_error!("pushes of the queue could not be stored together: {error}");
-            let mut answers = Vec::with_capacity(pushes.len());
-            for push in pushes {
-                match together(env, slice::from_ref(push), now).await {
-                    Ok(one) => answers.extend(one),
-                    Err(error) => answers.push(Err(failed(&error))),
-                }
-            }
-            answers.into_iter()
+/// no other. An answer for each, in the same order.
+async fn carry_out(env: &Env, pushes: &[QueuedPush], now: Timestamp) -> Vec<Answered> {
+    let error = match dispatch_all(env, pushes, now).await {
+        Ok(answers) => return answers,
+        Err(error) if pushes.len() == 1 => return vec![Err(failed(&error))],
+        Err(error) => error,
+    };
+    console_error!("pushes of the queue could not be stored together: {error}");
+    let mut answers = Vec::with_capacity(pushes.len());
+    for push in pushes {
+        match dispatch_all(env, slice::from_ref(push), now).await {
+            Ok(answered) => answers.extend(answered),
+            Err(error) => answers.push(Err(failed(&error))),
         }
-    };
-    let answer = |_| {
-        answers
-            .next()
-            .unwrap_or_else(|| Err(Problem::new(Code::Unavailable)))
-    };
-    pushes.iter().map(answer).collect()
+    }
+    answers
 }
 
-async fn together(
-    env: &Env,
-    pushes: &[QueuedPush],
-    now: Timestamp,
-) -> Result<Vec<std::result::Result<Answer, Problem>>> {
+async fn dispatch_all(env: &Env, pushes: &[QueuedPush], now: Timestamp) -> Result<Vec<Answered>> {
     if pushes.is_empty() {
         return Ok(Vec::new());
     }
-    for push in pushes {
-        let recipients = push.push.recipients.iter();
-        let rejected = recipients.filter(|recipient| matches!(recipient, Recipient::Rejected { .. }));
-        match rejected.count() {
-            0 => {}
-            rejected => console_warn!("{rejected} recipients of a push of the queue can't be addressed"),
-        }
-    }
     dispatch(env, pushes.iter().map(ask).collect(), now).await
+}
+
+/// Nobody else is told of recipients that can't be addressed, while there are others.
+fn warn_of_rejected(queued: &QueuedPush) {
+    let recipients = queued.push.recipients.iter();
+    let rejected = recipients.filter(|recipient| matches!(recipient, Recipient::Rejected { .. }));
+    match rejected.count() {
+        0 => {}
+        rejected => console_warn!("{rejected} recipients of a push of the queue can't be addressed"),
+    }
 }
 
 fn failed(error: &Error) -> Problem {
