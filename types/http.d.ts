@@ -15,7 +15,7 @@ export interface paths {
         put?: never;
         /**
          * Push a notification
-         * @description It is stored before it is answered, reaches every open connection of each recipient, and stays in their inboxes. The same `Idempotency-Key` with the same body is answered the same and pushes nothing; with another body it is refused. The body has at most 100,000 bytes. Scope `push:user`.
+         * @description It is stored before it is answered, reaches every open connection of each recipient, and stays in their inboxes. The same `Idempotency-Key` with the same body is answered the same and pushes nothing; with another body it is refused. The body has at most 100,000 bytes. Scope `push:user`, `push:room` or `push:broadcast`, one for each recipient.
          */
         post: operations["pushNotification"];
         delete?: never;
@@ -35,7 +35,7 @@ export interface paths {
         put?: never;
         /**
          * Push several notifications
-         * @description All that can be stored are stored in one transaction. Each item names itself with `idempotency_key`; the header `Idempotency-Key` is refused. The body has at most 1,000,000 bytes. Scope `push:user`.
+         * @description All that can be stored are stored in one transaction. Each item names itself with `idempotency_key`; the header `Idempotency-Key` is refused. The body has at most 1,000,000 bytes. Scope `push:user`, `push:room` or `push:broadcast`, one for each recipient.
          */
         post: operations["pushNotificationBatch"];
         delete?: never;
@@ -60,7 +60,7 @@ export interface paths {
         post?: never;
         /**
          * Retract a notification
-         * @description Before it is due it is canceled; afterwards it disappears from every inbox. A repetition is answered the same. Scope `push:user`.
+         * @description Before it is due it is canceled; afterwards it disappears from every inbox. A repetition is answered the same. The scopes that pushing to the same recipients takes.
          */
         delete: operations["retractNotification"];
         options?: never;
@@ -99,10 +99,70 @@ export interface paths {
         put?: never;
         /**
          * Deliver again what failed for good
-         * @description Deliveries in `permanent_failure` begin again. Scope `push:user`.
+         * @description Deliveries in `permanent_failure` begin again. The scopes that pushing to the same recipients takes.
          */
         post: operations["retryNotification"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Messages of the queue that were not carried out
+         * @description In the order they were sent, oldest first. Scope `status:read`.
+         */
+        get: operations["listDeadLetters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dead-letters/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Carry out a dead letter
+         * @description Answered as the same push to `/v1/notifications` would be. What is carried out is no dead letter any more; after a problem it stays. The scopes that the push itself takes.
+         */
+        post: operations["replayDeadLetter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dead-letters/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a dead letter
+         * @description Any scope for pushing.
+         */
+        delete: operations["deleteDeadLetter"];
         options?: never;
         head?: never;
         patch?: never;
@@ -681,7 +741,7 @@ export interface components {
             collapse_key?: components["schemas"]["CollapseKey"];
             deliver_at?: components["schemas"]["DeliverAt"];
         };
-        /** @description Whom it is for: `user:` and an id of 1 to 128 bytes without control characters. A recipient named twice counts once. */
+        /** @description Whom it is for: users, departments, rooms, everybody (`announcements` is another name for `broadcast`) or the admins. An id has 1 to 128 bytes and no control characters. A recipient named twice counts once. */
         To: string[];
         /** @description One line that is not blank. */
         Title: string;
@@ -722,7 +782,7 @@ export interface components {
          * @description Stable: branch on it.
          * @enum {string}
          */
-        ProblemCode: "malformed_json" | "unknown_field" | "invalid_parameter" | "invalid_idempotency_key" | "unauthenticated" | "invalid_credential" | "forbidden" | "not_found" | "method_not_allowed" | "payload_too_large" | "unsupported_media_type" | "invalid_request" | "invalid_recipient" | "invalid_room" | "too_many_rooms" | "reserved_event" | "idempotency_mismatch" | "gone" | "unknown_type" | "unknown_template" | "misconfigured" | "unavailable";
+        ProblemCode: "malformed_json" | "unknown_field" | "invalid_parameter" | "invalid_idempotency_key" | "unauthenticated" | "invalid_credential" | "forbidden" | "not_found" | "method_not_allowed" | "payload_too_large" | "unsupported_media_type" | "invalid_request" | "invalid_recipient" | "invalid_room" | "too_many_rooms" | "reserved_event" | "idempotency_mismatch" | "gone" | "unknown_type" | "unknown_template" | "misconfigured" | "unavailable" | "retries_exhausted";
         /** @description One mistake in a request. */
         Mistake: {
             /** @description JSON pointer (RFC 6901) to the place in the body; empty for the whole. */
@@ -779,7 +839,7 @@ export interface components {
          *       "errors": [
          *         {
          *           "pointer": "",
-         *           "detail": "expected user:ID"
+         *           "detail": "expected user:ID, dept:ID, room:NAME, broadcast or admin:notifications"
          *         }
          *       ]
          *     }
@@ -851,6 +911,8 @@ export interface components {
         PushCounts: {
             /** @description Stored for the recipient. */
             created: number;
+            /** @description Stored for a room, whose members are told by and by; only there when it is not 0. */
+            accepted?: number;
             /** @description Muted by the recipient. */
             suppressed: number;
             /** @description Not addressable. */
@@ -878,6 +940,14 @@ export interface components {
             /** @constant */
             status: "accepted";
             seq: null;
+        };
+        /** @description Stored; the room's members are told by and by. */
+        RoomAccepted: {
+            to: string;
+            /** @constant */
+            status: "accepted";
+            /** @description How many of the members are online. */
+            online_users: number;
         };
         /** @description The recipient does not want it. */
         RecipientSuppressed: {
@@ -941,7 +1011,7 @@ export interface components {
             created_at: string;
             counts: components["schemas"]["PushCounts"];
             /** @description One for each recipient, in the order asked for. */
-            results: (components["schemas"]["RecipientCreated"] | components["schemas"]["RecipientAccepted"] | components["schemas"]["RecipientSuppressed"] | components["schemas"]["RecipientRejected"])[];
+            results: (components["schemas"]["RecipientCreated"] | components["schemas"]["RecipientAccepted"] | components["schemas"]["RoomAccepted"] | components["schemas"]["RecipientSuppressed"] | components["schemas"]["RecipientRejected"])[];
         };
         /**
          * @description A push that waits until it is due.
@@ -1163,6 +1233,37 @@ export interface components {
          */
         Requeued: {
             requeued: number;
+        };
+        /**
+         * @description A message of the queue that was not carried out.
+         * @example {
+         *       "id": "0192f3a0-7c1e-7d4b-9a55-3f0c2b6d8e12",
+         *       "received_at": "2026-11-20T07:00:00.000Z",
+         *       "problem": {
+         *         "type": "/problems/retries-exhausted",
+         *         "title": "No attempt to carry it out was successful",
+         *         "status": 503,
+         *         "code": "retries_exhausted"
+         *       },
+         *       "body": "{\"idempotency_key\":\"order-1042\",\"to\":[\"user:u1\"],\"title\":\"Order 1042\"}"
+         *     }
+         */
+        DeadLetter: {
+            /** Format: uuid */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was given up.
+             */
+            received_at: string;
+            problem: components["schemas"]["PartialProblem"];
+            /** @description The message as it came: JSON, unless that is what is wrong with it. */
+            body: string;
+        };
+        /** @description One page of dead letters. */
+        DeadLetterPage: {
+            items: components["schemas"]["DeadLetter"][];
+            next_cursor: components["schemas"]["NextCursor"];
         };
         /**
          * @description An event of your own.
@@ -1629,6 +1730,8 @@ export interface components {
              */
             exported_at: string;
             preferences: components["schemas"]["Preferences"];
+            /** @description The departments and rooms the user is in, `broadcast` and `admin:notifications` among them. */
+            rooms: string[];
             presence: components["schemas"]["Presence"];
             /** @description Items not read. */
             unread: number;
@@ -2055,6 +2158,11 @@ export interface components {
          */
         NotificationId: string;
         /**
+         * @description The dead letter. A text that is no UUID is not found.
+         * @example 0192f3a0-7c1e-7d4b-9a55-3f0c2b6d8e12
+         */
+        DeadLetterId: string;
+        /**
          * @description The user, percent-encoded: 1 to 128 bytes without control characters.
          * @example u1
          */
@@ -2176,7 +2284,7 @@ export interface operations {
                     "application/json": components["schemas"]["PushResult"];
                 };
             };
-            /** @description Scheduled: `deliver_at` was given. */
+            /** @description Scheduled: `deliver_at` was given. Or stored, and some recipients are rooms, whose members are told by and by. */
             202: {
                 headers: {
                     "x-request-id": components["headers"]["RequestId"];
@@ -2185,10 +2293,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ScheduledResult"];
+                    "application/json": components["schemas"]["ScheduledResult"] | components["schemas"]["PushResult"];
                 };
             };
-            /** @description Stored; some recipients are rejected. */
+            /** @description Stored; some recipients are rejected. `location` is there when others are rooms. */
             207: {
                 headers: {
                     "x-request-id": components["headers"]["RequestId"];
@@ -2389,6 +2497,126 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Requeued"];
                 };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listDeadLetters: {
+        parameters: {
+            query?: {
+                /** @description Items on a page. */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next_cursor` of an earlier page. Opaque. */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of dead letters. */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetterPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    replayDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The dead letter. A text that is no UUID is not found.
+                 * @example 0192f3a0-7c1e-7d4b-9a55-3f0c2b6d8e12
+                 */
+                id: components["parameters"]["DeadLetterId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Stored for all recipients. */
+            201: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    "idempotent-replayed": components["headers"]["IdempotentReplayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PushResult"];
+                };
+            };
+            /** @description Scheduled: `deliver_at` was given. */
+            202: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    "idempotent-replayed": components["headers"]["IdempotentReplayed"];
+                    location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduledResult"];
+                };
+            };
+            /** @description Stored; some recipients are rejected. */
+            207: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    "idempotent-replayed": components["headers"]["IdempotentReplayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PushResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            410: components["responses"]["Gone"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The dead letter. A text that is no UUID is not found.
+                 * @example 0192f3a0-7c1e-7d4b-9a55-3f0c2b6d8e12
+                 */
+                id: components["parameters"]["DeadLetterId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];

@@ -7,7 +7,7 @@
 //! 2. [`config`]: every setting.
 //! 3. [`auth`], [`engine_request`], [`engine_sid`], [`handshake`], [`service_key`], [`signature`]: who is calling.
 //! 4. [`room`], [`membership`], [`member_changes`], [`switchboard`]: who is where.
-//! 5. [`push`], [`batch`], [`custom_event`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for; [`status`]: what it can learn of it afterwards.
+//! 5. [`push`], [`batch`], [`custom_event`], [`queued_push`], [`dead_letter`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for; [`status`]: what it can learn of it afterwards.
 //! 6. [`inbox`] with its [`item`]s and [`change`]s, [`command`], [`preferences`], [`delivery`], [`alarm`]: what becomes of it.
 //! 7. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`case`], [`presence`]: the connections that hear of it.
 //! 8. `conformance`: what the official protocol suites expect, in a build of its own.
@@ -44,6 +44,10 @@ pub mod push;
 pub mod batch;
 
 pub mod custom_event;
+
+pub mod queued_push;
+
+pub mod dead_letter;
 
 pub mod json_object;
 
