@@ -89,12 +89,20 @@ pub(crate) struct Outcome {
 #[serde(tag = "status", rename_all = "lowercase")]
 enum Status {
     Created(Receipt),
-    Accepted { seq: Option<u64> },
+    Accepted {
+        seq: Option<u64>,
+    },
     #[serde(rename = "accepted")]
-    FanningOut { online_users: u64 },
-    Suppressed { reason: &'static str },
+    FanningOut {
+        online_users: u64,
+    },
+    Suppressed {
+        reason: &'static str,
+    },
     Scheduled,
-    Rejected { problem: Problem },
+    Rejected {
+        problem: Problem,
+    },
 }
 
 /// Stores the pushes and tells the hubs; what became of each, in the same order.
@@ -295,10 +303,7 @@ pub(crate) async fn nudge(env: &Env, stored: &Commits) -> Vec<Told> {
     told
 }
 
-async fn nudge_users(
-    env: &Env,
-    hubs: Vec<(&UserId, Vec<StoredEntry<'_>>)>,
-) -> Vec<(usize, UserId, Reply)> {
+async fn nudge_users(env: &Env, hubs: Vec<(&UserId, Vec<StoredEntry<'_>>)>) -> Vec<(usize, UserId, Reply)> {
     let hubs = hubs.into_iter().map(|(user, entries)| async move {
         let mut told = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -340,7 +345,10 @@ async fn tell_switchboards(
         }
         replies
     });
-    let replies: Vec<_> = stream::iter(telling).buffer_unordered(HUBS_AT_ONCE).collect().await;
+    let replies: Vec<_> = stream::iter(telling)
+        .buffer_unordered(HUBS_AT_ONCE)
+        .collect()
+        .await;
     replies.into_iter().flatten().collect()
 }
 

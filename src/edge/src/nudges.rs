@@ -42,14 +42,20 @@ async fn enqueue(env: &Env, nudge: &Nudge) -> Result<()> {
 
 /// Brings an entry of shared rooms to a switchboard: at once, and then what it has said to it, or by the
 /// queue.
-pub(crate) async fn fan_out(env: &Env, switchboard: SwitchboardName, fan_out: &FanOut) -> Option<FanOutReply> {
+pub(crate) async fn fan_out(
+    env: &Env,
+    switchboard: SwitchboardName,
+    fan_out: &FanOut,
+) -> Option<FanOutReply> {
     let call = SwitchboardCall::FanOut(fan_out.clone());
     match SwitchboardRequest::new(switchboard, call).send_for(env).await {
         Ok(reply) => Some(reply),
         Err(error) => {
             console_error!("a switchboard could not be reached after something was stored: {error}");
             if let Err(error) = queue_fan_out(env, switchboard, fan_out).await {
-                console_error!("the fan-out could not be queued; the next of its rooms brings the entry: {error}");
+                console_error!(
+                    "the fan-out could not be queued; the next of its rooms brings the entry: {error}"
+                );
             }
             None
         }

@@ -27,7 +27,9 @@ pub(crate) async fn attend(env: &Env, switchboard: SwitchboardName, attend: Atte
         Ok(missed)
     } else {
         let answered = missed.logs.len();
-        Err(Error::RustError(format!("{wanted} logs were asked for, {answered} answered")))
+        Err(Error::RustError(format!(
+            "{wanted} logs were asked for, {answered} answered"
+        )))
     }
 }
 
@@ -35,7 +37,12 @@ pub(crate) async fn attend(env: &Env, switchboard: SwitchboardName, attend: Atte
 ///
 /// # Errors
 /// When the switchboard can't be reached: it will find out by itself.
-pub(crate) async fn leave(env: &Env, switchboard: SwitchboardName, user: UserId, at: Timestamp) -> Result<()> {
+pub(crate) async fn leave(
+    env: &Env,
+    switchboard: SwitchboardName,
+    user: UserId,
+    at: Timestamp,
+) -> Result<()> {
     SwitchboardRequest::new(switchboard, SwitchboardCall::Leave { user, at })
         .send(env)
         .await

@@ -4,9 +4,9 @@ use dormouse_domain::batch::{self, BatchItem};
 use dormouse_domain::config::MAX_PAYLOAD_BYTES;
 use dormouse_domain::id::NotificationId;
 use dormouse_domain::idempotency::{IdempotencyKey, fingerprint};
+use dormouse_domain::inbox::EntryKind;
 use dormouse_domain::page::UserCursor;
 use dormouse_domain::problem::{Code, Problem};
-use dormouse_domain::inbox::EntryKind;
 use dormouse_domain::push::{self, Push};
 use dormouse_domain::room::Room;
 use dormouse_domain::service_key::ServiceKey;
@@ -188,11 +188,7 @@ pub(crate) async fn recipients(
 }
 
 /// `DELETE /v1/notifications/{id}`: cancels a push that waits, takes back one that was sent.
-pub(crate) async fn retract(
-    env: &Env,
-    id: NotificationId,
-    caller: &ServiceKey,
-) -> Result<Response, Refusal> {
+pub(crate) async fn retract(env: &Env, id: NotificationId, caller: &ServiceKey) -> Result<Response, Refusal> {
     let record = bindings::record(env)?;
     may_address_again(&record, id, caller).await?;
     match record.cancel(id, clock::now()).await? {

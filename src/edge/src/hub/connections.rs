@@ -448,17 +448,16 @@ impl Hub {
     }
 
     /// Does on every connection what is due by `rule`.
-    pub(super) fn beat(
-        &self,
-        rule: fn(&mut Session, Timestamp, &Rules<'_>) -> Vec<Output>,
-    ) -> Result<()> {
+    pub(super) fn beat(&self, rule: fn(&mut Session, Timestamp, &Rules<'_>) -> Vec<Output>) -> Result<()> {
         let now = clock::now();
         self.memory
             .borrow_mut()
             .polling
             .retain(|_, transport| transport.polling.borrow().phase() == Phase::Open);
         for mut connection in self.connections()? {
-            let outputs = self.decide(&mut connection, |session, now, rules, _| rule(session, now, rules))?;
+            let outputs = self.decide(&mut connection, |session, now, rules, _| {
+                rule(session, now, rules)
+            })?;
             self.perform(connection, outputs)?;
         }
         for socket in Socket::all(&self.state) {
