@@ -108,6 +108,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Messages of the queue that were not carried out
+         * @description In the order they were sent, oldest first. Scope `status:read`.
+         */
+        get: operations["listDeadLetters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dead-letters/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Carry out a dead letter
+         * @description Answered as the same push to `/v1/notifications` would be. What is carried out is no dead letter any more; after a problem it stays. Scope `push:user`.
+         */
+        post: operations["replayDeadLetter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dead-letters/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a dead letter
+         * @description Scope `push:user`.
+         */
+        delete: operations["deleteDeadLetter"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/presence/users/{id}": {
         parameters: {
             query?: never;
@@ -598,7 +658,7 @@ export interface components {
          * @description Stable: branch on it.
          * @enum {string}
          */
-        ProblemCode: "malformed_json" | "unknown_field" | "invalid_parameter" | "invalid_idempotency_key" | "unauthenticated" | "invalid_credential" | "forbidden" | "not_found" | "method_not_allowed" | "payload_too_large" | "unsupported_media_type" | "invalid_request" | "invalid_recipient" | "idempotency_mismatch" | "gone" | "unknown_type" | "unknown_template" | "misconfigured" | "unavailable";
+        ProblemCode: "malformed_json" | "unknown_field" | "invalid_parameter" | "invalid_idempotency_key" | "unauthenticated" | "invalid_credential" | "forbidden" | "not_found" | "method_not_allowed" | "payload_too_large" | "unsupported_media_type" | "invalid_request" | "invalid_recipient" | "idempotency_mismatch" | "gone" | "unknown_type" | "unknown_template" | "misconfigured" | "unavailable" | "retries_exhausted";
         /** @description One mistake in a request. */
         Mistake: {
             /** @description JSON pointer (RFC 6901) to the place in the body; empty for the whole. */
@@ -1039,6 +1099,37 @@ export interface components {
          */
         Requeued: {
             requeued: number;
+        };
+        /**
+         * @description A message of the queue that was not carried out.
+         * @example {
+         *       "id": "0192f3a0-7c1e-7d4b-9a55-3f0c2b6d8e12",
+         *       "received_at": "2026-11-20T07:00:00.000Z",
+         *       "problem": {
+         *         "type": "/problems/retries-exhausted",
+         *         "title": "No attempt to carry it out was successful",
+         *         "status": 503,
+         *         "code": "retries_exhausted"
+         *       },
+         *       "body": "{\"idempotency_key\":\"order-1042\",\"to\":[\"user:u1\"],\"title\":\"Order 1042\"}"
+         *     }
+         */
+        DeadLetter: {
+            /** Format: uuid */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was given up.
+             */
+            received_at: string;
+            problem: components["schemas"]["PartialProblem"];
+            /** @description The message as it came: JSON, unless that is what is wrong with it. */
+            body: string;
+        };
+        /** @description One page of dead letters. */
+        DeadLetterPage: {
+            items: components["schemas"]["DeadLetter"][];
+            next_cursor: components["schemas"]["NextCursor"];
         };
         /**
          * @description Whether a user is online.
@@ -1775,6 +1866,11 @@ export interface components {
          */
         NotificationId: string;
         /**
+         * @description The dead letter. A text that is no UUID is not found.
+         * @example 0192f3a0-7c1e-7d4b-9a55-3f0c2b6d8e12
+         */
+        DeadLetterId: string;
+        /**
          * @description The user, percent-encoded: 1 to 128 bytes without control characters.
          * @example u1
          */
@@ -2094,6 +2190,126 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Requeued"];
                 };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listDeadLetters: {
+        parameters: {
+            query?: {
+                /** @description Items on a page. */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next_cursor` of an earlier page. Opaque. */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of dead letters. */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetterPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    replayDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The dead letter. A text that is no UUID is not found.
+                 * @example 0192f3a0-7c1e-7d4b-9a55-3f0c2b6d8e12
+                 */
+                id: components["parameters"]["DeadLetterId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Stored for all recipients. */
+            201: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    "idempotent-replayed": components["headers"]["IdempotentReplayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PushResult"];
+                };
+            };
+            /** @description Scheduled: `deliver_at` was given. */
+            202: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    "idempotent-replayed": components["headers"]["IdempotentReplayed"];
+                    location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduledResult"];
+                };
+            };
+            /** @description Stored; some recipients are rejected. */
+            207: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    "idempotent-replayed": components["headers"]["IdempotentReplayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PushResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            410: components["responses"]["Gone"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The dead letter. A text that is no UUID is not found.
+                 * @example 0192f3a0-7c1e-7d4b-9a55-3f0c2b6d8e12
+                 */
+                id: components["parameters"]["DeadLetterId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];

@@ -7,8 +7,14 @@ import { before, test } from "node:test";
 import { startServer } from "./harness.mjs";
 
 const FOLDER = join(import.meta.dirname, "../../src/edge/src/d1");
-/** What goes through a whole table says why: see d1/retention.rs and d1/rooms.rs. */
-const MAY_SCAN = { DELETE_KEYS: ["idempotency"], LEAVE_SCHEDULED: ["scheduled"], DELETE_UNADDRESSED: ["scheduled"] };
+/** What goes through a whole table says why: see d1/retention.rs, d1/rooms.rs and d1/dead_letters.rs. */
+const MAY_SCAN = {
+  DELETE_KEYS: ["idempotency"],
+  LEAVE_SCHEDULED: ["scheduled"],
+  DELETE_UNADDRESSED: ["scheduled"],
+  LEAVE_LETTERS: ["dead_letters"],
+  DELETE_ADDRESSED: ["dead_letters"],
+};
 
 const constants = readdirSync(FOLDER).flatMap((file) => [
   ...readFileSync(join(FOLDER, file), "utf8").matchAll(/const ([A-Z_]+): &str =\s+"([^"]*)";/g),

@@ -6,7 +6,7 @@
 //! 1. [`time`], [`id`]: what instants, users and notifications are called.
 //! 2. [`config`]: every setting.
 //! 3. [`auth`], [`engine_request`], [`engine_sid`], [`handshake`], [`service_key`], [`signature`]: who is calling.
-//! 4. [`push`], [`batch`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for; [`status`]: what it can learn of it afterwards.
+//! 4. [`push`], [`batch`], [`queued_push`], [`dead_letter`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for; [`status`]: what it can learn of it afterwards.
 //! 5. [`inbox`] with its [`item`]s and [`change`]s, [`command`], [`preferences`], [`delivery`], [`alarm`]: what becomes of it.
 //! 6. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`case`], [`presence`]: the connections that hear of it.
 //! 7. `conformance`: what the official protocol suites expect, in a build of its own.
@@ -39,6 +39,10 @@ pub mod signature;
 pub mod push;
 
 pub mod batch;
+
+pub mod queued_push;
+
+pub mod dead_letter;
 
 pub mod json_object;
 

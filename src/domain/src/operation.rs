@@ -4,7 +4,7 @@
 //! against it in both directions. `/socket.io/` is not in it; that is [`crate::engine_request`].
 
 use crate::command::Mark;
-use crate::id::NotificationId;
+use crate::id::{DeadLetterId, NotificationId};
 use crate::service_key::{Scope, ServiceKey, ServiceKeyError};
 
 /// What a request asks for. A text parameter is the path's segment as it came, percent-encoded.
@@ -42,6 +42,12 @@ pub enum ServiceOperation<'a> {
     Retry(NotificationId),
     /// Cancel or retract.
     Retract(NotificationId),
+    /// Messages of the queue that were not carried out.
+    DeadLetters,
+    /// Carry one of them out.
+    ReplayDeadLetter(DeadLetterId),
+    /// Forget one of them.
+    DeleteDeadLetter(DeadLetterId),
     /// Whether the user of this id is online.
     PresenceOfUser(&'a str),
     /// Store the template of this key.
@@ -216,6 +222,14 @@ fn about<'a>(
     notification(parameters).map(operation).map(Operation::Service)
 }
 
+fn dead<'a>(
+    parameters: &[&'a str],
+    operation: impl FnOnce(DeadLetterId) -> ServiceOperation<'a>,
+) -> Option<Operation<'a>> {
+    let id = DeadLetterId::parse(text(parameters)?).ok()?;
+    Some(Operation::Service(operation(id)))
+}
+
 fn marking<'a>(parameters: &[&'a str], mark: Mark) -> Option<Operation<'a>> {
     let id = notification(parameters)?;
     Some(Operation::User(UserOperation::Mark(id, mark)))
@@ -282,6 +296,27 @@ pub const OPERATIONS: &[Endpoint] = &[
         id: "retryNotification",
         access: Access::Pusher,
         operation: |parameters| about(parameters, ServiceOperation::Retry),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/dead-letters",
+        id: "listDeadLetters",
+        access: Access::Service(Scope::StatusRead),
+        operation: |_| Some(Operation::Service(ServiceOperation::DeadLetters)),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/dead-letters/{id}/replay",
+        id: "replayDeadLetter",
+        access: Access::Pusher,
+        operation: |parameters| dead(parameters, ServiceOperation::ReplayDeadLetter),
+    },
+    Endpoint {
+        method: "DELETE",
+        path: "/v1/dead-letters/{id}",
+        id: "deleteDeadLetter",
+        access: Access::Pusher,
+        operation: |parameters| dead(parameters, ServiceOperation::DeleteDeadLetter),
     },
     Endpoint {
         method: "GET",

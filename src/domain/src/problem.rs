@@ -51,6 +51,8 @@ pub enum Code {
     Misconfigured,
     /// The record or a user's object could not be reached; nothing was done.
     Unavailable,
+    /// A push of the queue could not be carried out in any of its attempts.
+    RetriesExhausted,
 }
 
 impl Code {
@@ -85,6 +87,11 @@ impl Code {
             Self::MethodNotAllowed => (405, "method_not_allowed", "The resource has no such method"),
             Self::Misconfigured => (500, "misconfigured", "The service is not configured"),
             Self::Unavailable => (503, "unavailable", "The request could not be carried out"),
+            Self::RetriesExhausted => (
+                503,
+                "retries_exhausted",
+                "No attempt to carry it out was successful",
+            ),
         }
     }
 
@@ -268,7 +275,8 @@ mod tests {
             Code::NotFound => Code::MethodNotAllowed,
             Code::MethodNotAllowed => Code::Misconfigured,
             Code::Misconfigured => Code::Unavailable,
-            Code::Unavailable => return None,
+            Code::Unavailable => Code::RetriesExhausted,
+            Code::RetriesExhausted => return None,
         })
     }
 

@@ -3,7 +3,6 @@
 
 use serde_json::value::RawValue;
 
-use crate::id::UserId;
 use crate::json_object::JsonObject;
 pub use crate::json_object::Mistake;
 use crate::markdown::is_safe_link;
@@ -632,7 +631,7 @@ mod tests {
         );
         check(r#"{"to":"user:1","title":"a"}"#, 422, "invalid_request", &["/to"]);
         check(
-            r#"{"to":["user:","dept:cs",7],"title":"a"}"#,
+            r#"{"to":["user:","dept:",7],"title":"a"}"#,
             422,
             "invalid_recipient",
             &["/to/0", "/to/1", "/to/2"],

@@ -230,6 +230,14 @@ impl Session {
         }
     }
 
+    /// Whether it hears of the presence of others.
+    #[must_use]
+    pub fn follows_presence(&self) -> bool {
+        self.namespaces
+            .iter()
+            .any(|joined| joined.namespace == Namespace::Chat)
+    }
+
     /// Whether it hears of the inbox.
     #[must_use]
     pub fn hears_inbox(&self) -> bool {

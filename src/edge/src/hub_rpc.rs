@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use worker::{Env, Error, Headers, Method, Request, RequestInit, Response, Result, WebSocket};
 
-use crate::switchboard_rpc::{FanOut, HubReply};
+use crate::switchboard_rpc::{FanOut, PresenceSeen};
 use crate::{bindings, instruments};
 
 /// Carries the call; whatever a client sends under this name is replaced.
@@ -82,19 +82,19 @@ pub(crate) enum HubCall {
     Nudge(EntryRecord),
     /// The user's room may hold more than the hub knows.
     CatchUp,
-    /// Here is an entry of shared rooms: answers a [`HubReply`].
+    /// Here is an entry of shared rooms: answers a [`crate::switchboard_rpc::HubReply`].
     Deliver { from: SwitchboardName, fan_out: FanOut },
-    /// An interval is over: answers a [`HubReply`].
+    /// An interval is over: answers a [`crate::switchboard_rpc::HubReply`].
     Tick { from: SwitchboardName },
     /// Send an event to the clients, if the user is in one of these rooms; without rooms it is for the user:
-    /// answers a [`HubReply`].
+    /// answers a [`crate::switchboard_rpc::HubReply`].
     Emit {
         from: SwitchboardName,
         rooms: Option<Vec<SharedRoom>>,
         event: String,
         data: Box<RawValue>,
     },
-    /// Others came or went: answers a [`HubReply`].
+    /// Others came or went: answers a [`crate::switchboard_rpc::HubReply`].
     PresenceUpdate {
         from: SwitchboardName,
         users: Vec<PresenceSeen>,

@@ -1,5 +1,7 @@
 //! The queue `nudges`: hubs and switchboards that could not be reached after something was stored are told later.
 
+use std::fmt::Display;
+
 use dormouse_domain::id::UserId;
 use dormouse_domain::switchboard::SwitchboardName;
 use futures_util::{StreamExt, stream};
@@ -142,6 +144,6 @@ async fn tell(env: &Env, nudge: &Nudge) -> Result<()> {
     Ok(())
 }
 
-fn unreadable(error: impl ToString) -> Error {
-    Error::RustError(error.to_string())
+fn unreadable(error: impl Display) -> Error {
+    Error::RustError(format!("a nudge that can't be read: {error}"))
 }

@@ -2,6 +2,7 @@
 //! switchboard, which does so for many hubs at once. Only an erasure, which is rare, goes straight to D1.
 
 use dormouse_domain::id::UserId;
+use dormouse_domain::room::SharedRoom;
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
 use worker::{Env, Error, Result};
@@ -78,7 +79,9 @@ const ERASE_SHARED_PAGE: u64 = 1_000;
 /// When the record could not be written; what was removed by then stays removed.
 pub(crate) async fn erase(env: &Env, user: &UserId, n: u64) -> Result<()> {
     let record = bindings::record(env)?;
-    for room in record.rooms_of(user).await? {
+    let mut rooms = record.rooms_of(user).await?;
+    rooms.push(SharedRoom::Broadcast);
+    for room in rooms {
         let mut next = Some(0);
         while let Some(after) = next {
             next = record

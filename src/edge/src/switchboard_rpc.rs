@@ -6,6 +6,7 @@
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::inbox::{Entry, EntryKind};
 use dormouse_domain::membership::Start;
+use dormouse_domain::presence::UserPresence;
 use dormouse_domain::room::{Room, SharedRoom};
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
@@ -74,7 +75,12 @@ impl Attend {
     /// that may have changed is how far the logs are applied.
     pub(crate) fn is_answered_by(&self, asked: &Self) -> bool {
         let knows = |wanted: &Wanted| asked.wanted.iter().any(|other| other.room == wanted.room);
-        let rooms = |attend: &Self| attend.attendance.as_ref().map(|attendance| attendance.rooms.clone());
+        let rooms = |attend: &Self| {
+            attend
+                .attendance
+                .as_ref()
+                .map(|attendance| attendance.rooms.clone())
+        };
         let same_rooms = self.attendance.is_none() || rooms(self) == rooms(asked);
         self.wanted.iter().all(knows) && same_rooms && self.claims.is_none()
     }
@@ -205,7 +211,7 @@ pub(crate) struct RosterReply {
 }
 
 /// What is known of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Known {
     /// Online since then, at the latest.
@@ -214,6 +220,17 @@ pub(crate) enum Known {
     Offline { since: Timestamp },
     /// Never seen, or none of the asker's business.
     Unknown,
+}
+
+impl Known {
+    /// What is said of `user`, of whom this is known at `now`.
+    pub(crate) const fn presence(self, user: UserId, now: Timestamp) -> UserPresence {
+        match self {
+            Self::Online { .. } => UserPresence::online(user, now),
+            Self::Offline { since } => UserPresence::offline(user, Some(since)),
+            Self::Unknown => UserPresence::offline(user, None),
+        }
+    }
 }
 
 /// A page of the users online in a room.
@@ -285,6 +302,13 @@ pub(crate) struct Report {
 
 // ---- what switchboards ask of hubs ----
 
+/// A user who came or went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PresenceSeen {
+    pub(crate) user: UserId,
+    pub(crate) known: Known,
+}
+
 /// Who is at a hub, as it answers every call of a switchboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HubReply {
@@ -324,7 +348,10 @@ impl SwitchboardRequest {
         if (200..300).contains(&status) {
             Ok(response)
         } else {
-            Err(Error::RustError(format!("switchboard {} answered {status}", self.to)))
+            Err(Error::RustError(format!(
+                "switchboard {} answered {status}",
+                self.to
+            )))
         }
     }
 

@@ -6,6 +6,7 @@ use crate::delivery::{AckMode, Delivery, DeliveryStatus, Tries};
 use crate::event::MAX_BATCH_BYTES;
 use crate::id::UserId;
 use crate::item::Receipt;
+use crate::membership::Claims;
 use crate::notification::{Content, Priority};
 
 const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
@@ -606,6 +607,121 @@ fn another_round_goes_to_those_who_are_told_again_or_waits_for_them() {
             (10, 8),
             "it is no change of the inbox: {case}"
         );
+    }
+}
+
+/// The head of somebody who is in `room`, whose log is applied up to and including entry 4.
+fn member_of(room: &SharedRoom) -> Head {
+    let mut member = head();
+    member.memberships.add(room, 4);
+    member
+}
+
+fn dept() -> SharedRoom {
+    SharedRoom::parse("dept:a").unwrap()
+}
+
+#[test]
+fn an_entry_of_a_shared_room_comes_like_one_of_the_own_and_moves_that_rooms_cursor() {
+    let before = member_of(&dept());
+    let room = Room::Shared(dept());
+    let (own, shared) = among(AckMode::Auto, BOTH, |around| {
+        (
+            apply(&before, &own_room(), push(8), Known::default(), around),
+            apply(&before, &room, push(5), Known::default(), around),
+        )
+    });
+    let after = head_after(&before, &shared);
+    assert_eq!(after.cursor, before.cursor);
+    assert_eq!((after.seq, after.unread, after.unseen), (11, 3, 2));
+    assert_eq!(after.place(&room, 5), Place::Applied);
+    assert_eq!(head_after(&before, &own).place(&room, 5), Place::Next);
+    assert_eq!(told(&own.emissions), told(&shared.emissions));
+}
+
+#[test]
+fn what_two_rooms_bring_is_one_item() {
+    let before = member_of(&dept());
+    let known = Known {
+        item: Some(item(3)),
+        ..Known::default()
+    };
+    let outcome = among(AckMode::Auto, BOTH, |around| {
+        apply(&before, &Room::Shared(dept()), push(5), known, around)
+    });
+    assert!(outcome.emissions.is_empty());
+    assert_eq!(
+        head_after(&before, &outcome).place(&Room::Shared(dept()), 5),
+        Place::Applied
+    );
+    assert_eq!(head_after(&before, &outcome).seq, before.seq);
+}
+
+#[test]
+fn a_member_takes_the_entries_of_their_time_and_no_others() {
+    let room = Room::Shared(dept());
+    let member = member_of(&dept());
+    for (n, place) in [(4, Place::Applied), (5, Place::Next), (6, Place::Gap)] {
+        assert_eq!(member.place(&room, n), place, "{n}");
+        assert_eq!(head().place(&room, n), Place::Foreign, "{n}");
+    }
+    let mut leaving = member;
+    leaving.memberships.remove(&dept(), 6, NOW);
+    for (n, place) in [(5, Place::Next), (6, Place::Gap), (7, Place::Foreign)] {
+        assert_eq!(leaving.place(&room, n), place, "{n}");
+    }
+    let mut newcomer = head();
+    newcomer.memberships.meet(
+        &Claims {
+            issued_at: None,
+            rooms: vec![dept()],
+        },
+        NOW,
+    );
+    assert_eq!(newcomer.place(&room, 1), Place::Gap);
+}
+
+#[test]
+fn the_membership_api_speaks_by_entries_of_the_own_log() {
+    let added = EntryKind::MemberAdd {
+        room: dept(),
+        since: 4,
+    };
+    let removed = EntryKind::MemberRemove {
+        room: dept(),
+        until: 4,
+        at: NOW,
+    };
+    let room = Room::Shared(dept());
+    let outcome = among(AckMode::Auto, BOTH, |around| {
+        apply(&head(), &own_room(), entry(8, added), Known::default(), around)
+    });
+    let member = head_after(&head(), &outcome);
+    assert!(outcome.emissions.is_empty());
+    assert_eq!((member.cursor, member.seq), (8, 10));
+    assert_eq!(member.place(&room, 5), Place::Next);
+    let outcome = among(AckMode::Auto, BOTH, |around| {
+        apply(&member, &own_room(), entry(9, removed), Known::default(), around)
+    });
+    assert_eq!(head_after(&member, &outcome).place(&room, 5), Place::Foreign);
+}
+
+#[test]
+fn the_form_in_which_entries_travel_is_as_it_was() {
+    let id = r#""01890a5d-ac96-7000-8000-000000000000""#;
+    for json in [
+        format!(
+            r#"{{"n":1,"kind":{{"push":{{"id":{id},"created_at":5,"content":{{"title":"t","content":"c","priority":"normal"}}}}}}}}"#
+        ),
+        r#"{"n":2,"kind":{"push":null}}"#.to_owned(),
+        format!(r#"{{"n":3,"kind":{{"retract":{id}}}}}"#),
+        format!(r#"{{"n":4,"kind":{{"retry":{id}}}}}"#),
+        r#"{"n":5,"kind":{"erase":7}}"#.to_owned(),
+        r#"{"n":6,"kind":{"member_add":{"room":"dept:a","since":7}}}"#.to_owned(),
+        r#"{"n":7,"kind":{"member_remove":{"room":"room:x","until":7,"at":9}}}"#.to_owned(),
+    ] {
+        let entry: Entry = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::to_string(&entry).unwrap(), json);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP API (DESIGN 9): the service plane for other services, the user plane for a user's own inbox.
 
+pub(crate) mod dead_letters;
 pub(crate) mod me;
 pub(crate) mod notifications;
 pub(crate) mod openapi;

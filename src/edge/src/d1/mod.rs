@@ -1,5 +1,7 @@
 //! All SQL of the record.
 
+mod dead_letters;
+mod memberships;
 mod push;
 mod retention;
 mod rooms;

@@ -1,6 +1,8 @@
 //! Users' rooms in the record: their logs, what became of what was pushed to them, and their end.
 
-use dormouse_domain::delivery::DeliveryStatus;
+use std::slice;
+
+use dormouse_domain::delivery::{DeliveryStatus, Via};
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::inbox::{Entry, EntryKind};
 use dormouse_domain::item::Item;
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use worker::Result;
 
+use super::dead_letters::{DELETE_ADDRESSED, LEAVE_LETTERS};
 use super::push::{READ_SWITCHBOARDS, switchboards};
 use super::{Database, corrupt, missing, number, stored, timestamp, user_room};
 
@@ -79,13 +82,13 @@ SELECT user_id FROM deliveries WHERE notification_id = ?1 AND status = 'permanen
 ORDER BY user_id LIMIT ?2";
 
 /// A user's state of a notification the record does not have yet.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct OwedDelivery {
     notification_id: NotificationId,
     status: DeliveryStatus,
     attempts: u32,
     next_retry_at: Option<Timestamp>,
-    via: Option<&'static str>,
+    via: Option<Via>,
     delivered_at: Option<Timestamp>,
     seen_at: Option<Timestamp>,
     read_at: Option<Timestamp>,
@@ -102,7 +105,7 @@ impl OwedDelivery {
             status: item.delivery.status(),
             attempts: item.delivery.attempts(),
             next_retry_at: item.delivery.next_retry_at(),
-            via: via.map(dormouse_domain::delivery::Via::name),
+            via,
             delivered_at,
             seen_at: item.seen_at,
             read_at: item.read_at,
@@ -257,7 +260,7 @@ impl Database {
     }
 
     /// Marks a user as erased: the last entry of their log that counts for what was before. What waits for
-    /// them will not come.
+    /// them will not come, and no dead letter names them.
     ///
     /// # Errors
     /// When the record could not be written.
@@ -267,8 +270,10 @@ impl Database {
         let erased_at = JsValue::from(now.as_ms().to_string());
         let statements = vec![
             self.statement(APPEND_ERASE, &[room.clone(), erased_at])?,
-            self.statement(LEAVE_SCHEDULED, &[room])?,
+            self.statement(LEAVE_SCHEDULED, slice::from_ref(&room))?,
             self.statement(DELETE_UNADDRESSED, &[])?,
+            self.statement(DELETE_ADDRESSED, slice::from_ref(&room))?,
+            self.statement(LEAVE_LETTERS, &[room])?,
         ];
         self.batch(statements).await.map(|_| ())
     }

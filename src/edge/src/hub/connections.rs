@@ -5,14 +5,17 @@ use std::rc::Rc;
 use dormouse_domain::auth::AuthError;
 use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEvent};
 use dormouse_domain::id::UserId;
-use dormouse_domain::inbox::{self, Emission, HasMore, Listening, MAX_BATCH, Outcome, Store};
+use dormouse_domain::inbox::{self, Emission, HasMore, Head, Listening, MAX_BATCH, Outcome, Store};
 use dormouse_domain::item::Item;
+use dormouse_domain::membership::Claims;
 use dormouse_domain::namespace::Namespace;
 use dormouse_domain::page::Filter;
 use dormouse_domain::polling::{Phase, UPGRADE_TIMEOUT_MS};
 use dormouse_domain::presence::{Presence, Sighting, reconcile};
 use dormouse_domain::recovery::{CatchUp, MAX_REPLAYED, Offset, Resume};
-use dormouse_domain::session::{CloseReason, Joined, Output, Session, refusal_frame};
+use dormouse_domain::session::{CloseReason, Joined, Output, Rules, Session, refusal_frame};
+use dormouse_domain::switchboard::SwitchboardName;
+use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::{AckData, Decoder};
 use worker::{Error, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair, console_error};
 
@@ -20,7 +23,8 @@ use super::Hub;
 use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall};
 use crate::sockets::{Connection, Socket, broadcast, close};
-use crate::{clock, entropy, socket_io};
+use crate::switchboard_rpc::HubReply;
+use crate::{clock, entropy, record, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,12 +147,7 @@ impl Hub {
     pub(super) fn decide(
         &self,
         connection: &mut Connection,
-        rule: impl FnOnce(
-            &mut Session,
-            dormouse_domain::time::Timestamp,
-            &dormouse_domain::session::Rules<'_>,
-            &mut Decoder,
-        ) -> Vec<Output>,
+        rule: impl FnOnce(&mut Session, Timestamp, &Rules<'_>, &mut Decoder) -> Vec<Output>,
     ) -> Result<Vec<Output>> {
         let config = self.config()?;
         let before = connection.session.clone();

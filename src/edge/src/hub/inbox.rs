@@ -7,7 +7,7 @@ use dormouse_domain::alarm;
 use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{
-    self, Debt, Emission, Entry, EntryKind, Known, Outcome, Place, Store, Surroundings,
+    self, Debt, Emission, Entry, EntryKind, Head, Known, Outcome, Place, Store, Surroundings,
 };
 use dormouse_domain::item::Folder;
 use dormouse_domain::membership::Start;
@@ -100,12 +100,12 @@ impl Hub {
             self.finish_erasure().await?;
             let head = self.head(user)?;
             let next = {
-                let mut held = self.memory.borrow_mut();
-                let places = held.held.range((room.clone(), 0)..=(room.clone(), u64::MAX));
-                let next = places
+                let waiting = &mut self.memory.borrow_mut().held;
+                let of_room = waiting.range((room.clone(), 0)..=(room.clone(), u64::MAX));
+                let next = of_room
                     .map(|(key, _)| key.clone())
                     .find(|(_, n)| head.place(room, *n) == Place::Next);
-                next.and_then(|key| held.held.remove(&key))
+                next.and_then(|key| waiting.remove(&key))
             };
             let Some(entry) = next else {
                 return Ok(());
@@ -162,7 +162,7 @@ impl Hub {
     }
 
     /// What the user's clients need of the switchboard; `None` when nobody is there.
-    fn needs(&self) -> Result<Option<Needs>> {
+    pub(super) fn needs(&self) -> Result<Option<Needs>> {
         let now = clock::now();
         let config = self.config()?;
         let mut sessions = self.sessions()?;

@@ -6,7 +6,7 @@ use dormouse_domain::config::Timing;
 use dormouse_domain::engine_request::EngineError;
 use dormouse_domain::id::UserId;
 use dormouse_domain::polling::{MAX_PACKETS, Phase, Poll, Probe, Upgradable};
-use dormouse_domain::session::CloseReason;
+use dormouse_domain::session::{CloseReason, Session};
 use dormouse_protocol::{engine, payload};
 use worker::{Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair, console_error};
 
@@ -72,7 +72,7 @@ impl Hub {
         };
         if self.config()?.heartbeat.timing == Timing::Exact {
             // An alarm may be late; a transport that is over by the clock is over.
-            self.beat()?;
+            self.beat(Session::on_timer)?;
         }
         let poll = transport.polling.borrow_mut().on_get();
         match poll {

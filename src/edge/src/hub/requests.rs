@@ -5,12 +5,16 @@ use std::rc::Rc;
 use dormouse_domain::change::Change;
 use dormouse_domain::command::Command;
 use dormouse_domain::delivery::Via;
+use dormouse_domain::event::ServerEvent;
 use dormouse_domain::id::{RecipientId, UserId};
-use dormouse_domain::inbox::{self, Counts, Head, Store};
+use dormouse_domain::inbox::{self, Counts, Emission, Head, Listening, Store};
 use dormouse_domain::item::{Item, ListedItem};
+use dormouse_domain::membership::Claims;
 use dormouse_domain::page::{Cursor, PageRequest, entity_tag, matches_entity_tag};
 use dormouse_domain::preferences::Preferences;
 use dormouse_domain::presence::Presence;
+use dormouse_domain::recovery::Offset;
+use dormouse_domain::room::SharedRoom;
 use dormouse_domain::time::{Timestamp, iso};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -19,6 +23,9 @@ use worker::{Response, Result};
 use super::Hub;
 use crate::clock;
 use crate::http::json;
+use crate::hub_rpc::TokenTime;
+use crate::sockets::broadcast;
+use crate::switchboard_rpc::PresenceSeen;
 
 /// Items read at once for a list of one type or category, and at most for one page of it. Such a page may be
 /// shorter than was asked for; its cursor leads on.
@@ -203,6 +210,44 @@ impl Hub {
         self.catch_up_again(user).await
     }
 
+    // ---- what services and others do ----
+
+    /// Sends an event of a service's own, if the user is in one of these rooms; without rooms it is for the
+    /// user.
+    pub(super) fn emit_custom(
+        &self,
+        user: &UserId,
+        rooms: Option<&[SharedRoom]>,
+        name: String,
+        data: Box<RawValue>,
+    ) -> Result<()> {
+        let head = self.head(user)?;
+        let is_in = |rooms: &[SharedRoom]| head.memberships.present().any(|room| rooms.contains(room));
+        if rooms.is_none_or(is_in) {
+            self.tell_all(&head, ServerEvent::Custom { name, data })?;
+        }
+        Ok(())
+    }
+
+    /// Tells those who follow it who came and went.
+    pub(super) fn tell_presence(&self, user: &UserId, users: Vec<PresenceSeen>) -> Result<()> {
+        let now = clock::now();
+        let seen = users.into_iter().map(|seen| seen.known.presence(seen.user, now));
+        let users = seen.collect();
+        self.tell_all(&self.head(user)?, ServerEvent::PresenceUpdate { users })
+    }
+
+    /// Sends an event that changes nothing.
+    fn tell_all(&self, head: &Head, event: ServerEvent) -> Result<()> {
+        let emission = Emission {
+            event,
+            offset: Offset(head.seq),
+            to: Listening::All,
+        };
+        broadcast(&self.connections()?, &[emission]);
+        Ok(())
+    }
+
     // ---- what operators do ----
 
     /// A page of all there is about the user.
@@ -213,6 +258,7 @@ impl Hub {
             #[serde(with = "iso")]
             exported_at: Timestamp,
             preferences: &'a Preferences,
+            rooms: Vec<&'a SharedRoom>,
             presence: Presence<'a>,
             #[serde(flatten)]
             counts: Counts,
@@ -245,6 +291,7 @@ impl Hub {
                 user_id: user,
                 exported_at: now,
                 preferences: &head.preferences,
+                rooms: head.memberships.present().collect(),
                 presence: Presence::of(user, Some(&head), &sessions, now),
                 counts: head.counts(),
                 items,
