@@ -333,15 +333,16 @@ mod tests {
         pages.iter().map(page).collect()
     }
 
-    /// What is asked of the record, and what the hubs are answered: after which entry, the first and last
-    /// entry, whether there is more.
-    #[expect(clippy::type_complexity, reason = "a table in a test")]
+    /// A log as a hub is answered: after which entry, the first and last entry, whether there is more.
+    type Log = (u64, Option<(u64, u64)>, More);
+
+    /// What is asked of the record, and what the hubs are answered.
     fn served(
         hubs: &[Vec<Wanted>],
         recent: &mut Recent,
         heads: &[(&str, u64)],
         bytes: usize,
-    ) -> (Vec<String>, Vec<Vec<(u64, Option<(u64, u64)>, More)>>) {
+    ) -> (Vec<String>, Vec<Vec<Log>>) {
         let plan = Plan::of(hubs.iter().map(Vec::as_slice), recent);
         let asked = plan.pages().iter();
         let asked = asked
@@ -466,8 +467,7 @@ mod tests {
             .collect();
         let heads = [("broadcast", 90), ("dept:a", 1)];
         let (_, answers) = served(&hubs, &mut Recent::default(), &heads, 15_000);
-        let full =
-            |logs: &Vec<(u64, Option<(u64, u64)>, More)>| logs[0].1.is_some_and(|(_, last)| last >= 66);
+        let full = |logs: &Vec<Log>| logs[0].1.is_some_and(|(_, last)| last >= 66);
         let served = answers.iter().filter(|logs| full(logs)).count();
         assert_eq!(served, 8);
         assert!(answers[..8].iter().all(full));

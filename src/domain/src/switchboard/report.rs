@@ -49,6 +49,7 @@ impl Report {
     }
 
     /// What happened so far, with who is there now; counting begins anew.
+    #[must_use]
     pub fn take(&mut self, roster: &Roster) -> Self {
         let count = |users: usize| u64::try_from(users).unwrap_or(u64::MAX);
         Self {

@@ -330,17 +330,23 @@ impl Roster {
         }
         let named = circle.users.range::<UserId, _>(beyond(after));
         users.extend(named.filter(|user| self.members.contains_key(*user)).take(limit));
-        let addressed = |user: &UserId| Addressed {
-            user: user.clone(),
-            by: if circle.users.contains(user) {
-                By::Name
-            } else {
-                let is_in =
-                    |room: &SharedRoom| self.rooms.get(room).is_some_and(|users| users.contains(user));
-                By::Rooms(circle.rooms.iter().filter(|room| is_in(room)).cloned().collect())
-            },
+        let users = users.into_iter().take(limit);
+        users.filter_map(|user| self.addressed(circle, user)).collect()
+    }
+
+    /// Why something for a circle is for a user; `None` when it is not, or when they are offline.
+    #[must_use]
+    pub fn addressed(&self, circle: &Circle, user: &UserId) -> Option<Addressed> {
+        let member = self.members.get(user)?;
+        let by = if circle.users.contains(user) {
+            By::Name
+        } else {
+            let rooms = &member.attendance.rooms;
+            let shared = circle.rooms.iter().filter(|room| rooms.contains(room));
+            By::Rooms(Some(shared.cloned().collect()).filter(|rooms: &Vec<_>| !rooms.is_empty())?)
         };
-        users.into_iter().take(limit).map(addressed).collect()
+        let user = user.clone();
+        Some(Addressed { user, by })
     }
 
     /// Whether anybody of a circle is online.
@@ -579,6 +585,7 @@ mod tests {
         );
         assert!(roster.any_of(&circle));
         assert!(!roster.any_of(&Circle::default()));
+        assert_eq!(roster.addressed(&circle, &user("b")), None);
     }
 
     #[test]

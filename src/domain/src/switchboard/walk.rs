@@ -75,7 +75,7 @@ impl Default for Progress {
 #[derive(Clone, Debug, Default)]
 pub struct Walks {
     /// In the order in which they were begun.
-    walks: BTreeMap<u64, Walk>,
+    under_way: BTreeMap<u64, Walk>,
     begun: u64,
     /// Whose turn it was.
     last: u64,
@@ -119,14 +119,14 @@ impl Walks {
             after,
             missed,
         };
-        self.walks.insert(self.begun, walk);
+        self.under_way.insert(self.begun, walk);
         self.begun
     }
 
     /// Whose turn it is.
     pub fn turn(&mut self) -> Option<Turn> {
-        let later = self.walks.range(self.last.saturating_add(1)..);
-        let earlier = self.walks.range(..=self.last);
+        let later = self.under_way.range(self.last.saturating_add(1)..);
+        let earlier = self.under_way.range(..=self.last);
         let (number, walk) = later
             .chain(earlier)
             .find(|(number, walk)| self.is_free(**number, walk))?;
@@ -144,7 +144,7 @@ impl Walks {
 
     /// Whether no walk begun earlier is for one of its rooms.
     fn is_free(&self, number: u64, walk: &Walk) -> bool {
-        let mut before = self.walks.range(..number);
+        let mut before = self.under_way.range(..number);
         !before.any(|(_, other)| {
             walk.circle
                 .rooms
@@ -156,7 +156,7 @@ impl Walks {
     /// A batch was told: all of `told`, but for `missed`.
     pub fn step(&mut self, turn: &Turn, told: &[Addressed], missed: Vec<UserId>) -> Step {
         let ends = told.len() < turn.limit;
-        let Some(walk) = self.walks.get_mut(&turn.walk) else {
+        let Some(walk) = self.under_way.get_mut(&turn.walk) else {
             return Step::Ends(missed);
         };
         walk.missed.extend(missed);
@@ -165,7 +165,7 @@ impl Walks {
         }
         if ends {
             let missed = std::mem::take(&mut walk.missed);
-            self.walks.remove(&turn.walk);
+            self.under_way.remove(&turn.walk);
             return Step::Ends(missed);
         }
         Step::Goes(Progress::Walking {
@@ -177,13 +177,13 @@ impl Walks {
     /// How many are under way.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.walks.len()
+        self.under_way.len()
     }
 
     /// Whether none is under way.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.walks.is_empty()
+        self.under_way.is_empty()
     }
 }
 
