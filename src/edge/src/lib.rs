@@ -53,6 +53,8 @@ mod pushes;
 
 mod cron;
 
+mod roster;
+
 mod record;
 
 mod d1;

@@ -8,7 +8,7 @@ use dormouse_domain::inbox::EntryKind;
 use dormouse_domain::membership::Start;
 use dormouse_domain::room::SharedRoom;
 use dormouse_domain::switchboard::SwitchboardName;
-pub(crate) use dormouse_domain::switchboard::catch_up::{Missed, MissedLog, More, Wanted};
+pub(crate) use dormouse_domain::switchboard::catch_up::{Missed, More, Wanted};
 pub(crate) use dormouse_domain::switchboard::presence::{Known, PresenceChange, PresenceSeen};
 pub(crate) use dormouse_domain::switchboard::report::Report;
 pub(crate) use dormouse_domain::switchboard::roster::{Attendance, HubReply, Needs, Who, Wish};

@@ -13,6 +13,7 @@ mod templates;
 
 pub(crate) use self::deliveries::{OwedDelivery, UserDelivery};
 pub(crate) use self::logs::{Reading, UserClaims};
+pub(crate) use self::memberships::{MemberChange, MembersChanged};
 pub(crate) use self::push::{Claim, Commit, Commits, Committed, Order, Origin, When};
 pub(crate) use self::retention::Rest;
 pub(crate) use self::rooms::Appended;

@@ -64,6 +64,14 @@ SELECT user_id FROM deliveries WHERE notification_id = ?1 AND status = 'permanen
 ORDER BY user_id LIMIT ?2";
 
 impl Database {
+    /// The switchboards that may have members.
+    ///
+    /// # Errors
+    /// When the record could not be read.
+    pub(crate) async fn switchboards(&self) -> Result<Vec<SwitchboardName>> {
+        switchboards(&self.one(READ_SWITCHBOARDS, &[]).await?)
+    }
+
     /// Takes a notification back; gives the entries that say so, also when it was taken back before. `None`
     /// when there is no such notification.
     ///

@@ -174,7 +174,12 @@ impl Exchange {
                 .or_else(|| seen.get(user).map(|seen| seen.known(sharing)))
                 .unwrap_or(Known::Unknown)
         });
-        json(200, &RosterReply { users: known.collect() })
+        json(
+            200,
+            &RosterReply {
+                users: known.collect(),
+            },
+        )
     }
 
     // ---- events ----
@@ -286,7 +291,9 @@ impl Exchange {
 
     fn board<T>(&self, look: impl FnOnce(&Board) -> T) -> Result<T> {
         let board = self.board.borrow();
-        let board = board.as_ref().ok_or_else(|| Error::RustError("a switchboard without a name".to_owned()))?;
+        let board = board
+            .as_ref()
+            .ok_or_else(|| Error::RustError("a switchboard without a name".to_owned()))?;
         Ok(look(board))
     }
 

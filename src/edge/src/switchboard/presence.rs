@@ -89,7 +89,9 @@ impl Exchange {
     /// The others of the generation.
     pub(super) fn others(&self) -> Result<Vec<SwitchboardName>> {
         let own = self.name()?;
-        Ok(SwitchboardName::all(own.count).filter(|name| *name != own).collect())
+        Ok(SwitchboardName::all(own.count)
+            .filter(|name| *name != own)
+            .collect())
     }
 
     // ---- who follows presence ----
@@ -221,14 +223,19 @@ impl Exchange {
             }
         }
         let rooms = rooms.into_iter().zip(online);
-        Ok(rooms.filter(|(_, online)| *online <= limit).map(|(room, _)| room).collect())
+        Ok(rooms
+            .filter(|(_, online)| *online <= limit)
+            .map(|(room, _)| room)
+            .collect())
     }
 
     /// Tells the hubs here that follow presence what bears on their users.
     async fn tell_presence(self: &Rc<Self>, changes: &[PresenceChange]) -> Result<()> {
         let from = self.name()?;
         let told = self.roster(|roster| to_tell(roster, changes))?;
-        let calls = told.into_iter().map(|(user, users)| (user, HubCall::PresenceUpdate { from, users }));
+        let calls = told
+            .into_iter()
+            .map(|(user, users)| (user, HubCall::PresenceUpdate { from, users }));
         self.tell_all(calls).await?;
         self.conclude()
     }

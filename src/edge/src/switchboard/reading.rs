@@ -45,11 +45,7 @@ impl Exchange {
         if let Some(attendance) = attendance {
             self.join(&user, attendance)?;
         }
-        let answer = self.reads.wait(Question {
-            user,
-            wanted,
-            claims,
-        });
+        let answer = self.reads.wait(Question { user, wanted, claims });
         self.read();
         match answer.await {
             Ok(missed) => json(200, &missed),

@@ -70,7 +70,8 @@ impl Exchange {
         reports.push((own, self.roster(|roster| self.report.borrow_mut().take(roster))?));
         let heard: BTreeSet<u32> = reports.iter().map(|(name, _)| name.index).collect();
         // Who did not answer may have admins still.
-        let mut admins: BTreeSet<u32> = self.board(|board| board.admins.difference(&heard).copied().collect())?;
+        let mut admins: BTreeSet<u32> =
+            self.board(|board| board.admins.difference(&heard).copied().collect())?;
         let with_admins = reports.iter().filter(|(_, report)| report.admins > 0);
         admins.extend(with_admins.map(|(name, _)| name.index));
         // First, so that whatever fails after it is not repeated at once.
@@ -96,7 +97,11 @@ impl Exchange {
         Ok(())
     }
 
-    async fn tell_admins(self: &Rc<Self>, names: &[SwitchboardName], (event, data): &AdminEvent) -> Result<()> {
+    async fn tell_admins(
+        self: &Rc<Self>,
+        names: &[SwitchboardName],
+        (event, data): &AdminEvent,
+    ) -> Result<()> {
         let emit = || Emit {
             users: Vec::new(),
             rooms: vec![SharedRoom::Admin],

@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use dormouse_domain::id::UserId;
 use dormouse_domain::switchboard::SwitchboardName;
-use dormouse_domain::switchboard::walk::{
-    Addressed, BATCH, By, Circle, Progress, RETRY_DELAYS_MS, Step,
-};
+use dormouse_domain::switchboard::walk::{Addressed, BATCH, By, Circle, Progress, RETRY_DELAYS_MS, Step};
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt, stream};
 use worker::{Delay, Error, Response, Result, console_error};
@@ -175,7 +173,9 @@ impl Exchange {
                 None => None,
             };
             let told = match message {
-                Some(_) => self.roster(|roster| roster.batch(&turn.circle, turn.after.as_ref(), turn.limit))?,
+                Some(_) => {
+                    self.roster(|roster| roster.batch(&turn.circle, turn.after.as_ref(), turn.limit))?
+                }
                 // Gone: there is nothing to tell.
                 None => Vec::new(),
             };
