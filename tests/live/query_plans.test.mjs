@@ -14,6 +14,7 @@ const MAY_SCAN = {
   DELETE_UNADDRESSED: ["scheduled"],
   LEAVE_LETTERS: ["dead_letters"],
   DELETE_ADDRESSED: ["dead_letters"],
+  READ_SWITCHBOARDS: ["switchboards"],
 };
 
 const constants = readdirSync(FOLDER).flatMap((file) => {
