@@ -23,7 +23,7 @@ use super::Hub;
 use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall};
 use crate::sockets::{Connection, Socket, broadcast, close};
-use crate::switchboard_rpc::HubReply;
+use crate::switchboard_rpc::{Haste, HubReply};
 use crate::{clock, entropy, record, roster, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
@@ -233,7 +233,7 @@ impl Hub {
         match rest {
             Rest::Nothing => return Ok(()),
             Rest::Finish => {}
-            Rest::CatchUp => self.catch_up_again(user).await?,
+            Rest::CatchUp => self.catch_up_again(user, Haste::Soon).await?,
         }
         self.prune()?;
         self.arm().await?;

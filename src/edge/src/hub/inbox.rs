@@ -21,7 +21,7 @@ use crate::hub_rpc::NudgeReply;
 use crate::instruments::{FailPoint, reach};
 use crate::sockets::{Connection, broadcast, listeners};
 use crate::switchboard_rpc::{
-    Attend, Attendance, Claim, FanOut, HubReply, Missed, More, Needs, Wanted, Who, Wish,
+    Attend, Attendance, Claim, FanOut, Haste, HubReply, Missed, More, Needs, Wanted, Who, Wish,
 };
 use crate::{clock, entropy, record};
 
@@ -84,7 +84,7 @@ impl Hub {
             }
             Delay::from(PATIENCE_PAUSE).await;
         }
-        self.catch_up(user).await?;
+        self.catch_up(user, Haste::Now).await?;
         match self.head(user)?.place(room, n) {
             Place::Applied | Place::Foreign => Ok(()),
             Place::Next | Place::Gap => Err(Error::RustError(format!(
@@ -117,25 +117,30 @@ impl Hub {
 
     /// Tells the switchboard who is there, and applies what is missing of every log the user follows. Many
     /// notifications at once are sent as a batch.
-    pub(super) async fn catch_up(&self, user: &UserId) -> Result<()> {
+    pub(super) async fn catch_up(&self, user: &UserId, haste: Haste) -> Result<()> {
         loop {
             self.finish_erasure().await?;
-            let asked = self.question(user)?;
+            let asked = self.question(user, haste)?;
             let missed = record::attend(&self.env, self.switchboard(user)?, asked.clone()).await?;
             let more = self.take_in(user, &asked, missed).await?;
             // What came may have put the user into other rooms.
-            if more == More::No && self.question(user)?.is_answered_by(&asked) {
+            if more == More::No && self.question(user, haste)?.is_answered_by(&asked) {
                 break;
             }
         }
-        for room in self.question(user)?.wanted.into_iter().map(|wanted| wanted.room) {
+        for room in self
+            .question(user, haste)?
+            .wanted
+            .into_iter()
+            .map(|wanted| wanted.room)
+        {
             self.apply_held(user, &room).await?;
         }
         Ok(())
     }
 
     /// What there is to say to the switchboard and to ask it.
-    fn question(&self, user: &UserId) -> Result<Attend> {
+    fn question(&self, user: &UserId, haste: Haste) -> Result<Attend> {
         let head = self.head(user)?;
         let shared = head.memberships.all().map(|(room, membership)| Wanted {
             room: Room::Shared(room.clone()),
@@ -158,6 +163,7 @@ impl Hub {
             }),
             wanted: std::iter::once(own).chain(shared).collect(),
             claims,
+            haste,
         })
     }
 
@@ -206,7 +212,7 @@ impl Hub {
     }
 
     async fn move_in(&self, user: &UserId) -> Result<()> {
-        self.catch_up_again(user).await?;
+        self.catch_up_again(user, Haste::Soon).await?;
         self.arm().await
     }
 
@@ -218,7 +224,7 @@ impl Hub {
                 head.memberships.begin(room, log.after);
             }
         }
-        if self.question(user)?.claims == asked.claims {
+        if self.question(user, asked.haste)?.claims == asked.claims {
             head.memberships.record();
         }
         if head != self.head(user)? {
@@ -270,8 +276,8 @@ impl Hub {
     }
 
     /// Catches up; when the record can't be read, the alarm is to try again.
-    pub(super) async fn catch_up_again(&self, user: &UserId) -> Result<()> {
-        let at = match self.catch_up(user).await {
+    pub(super) async fn catch_up_again(&self, user: &UserId, haste: Haste) -> Result<()> {
+        let at = match self.catch_up(user, haste).await {
             Ok(()) => None,
             Err(error) => {
                 console_error!("catching up failed and is tried again: {error}");

@@ -40,6 +40,7 @@ use crate::hub_rpc::{HubCall, HubRequest};
 use crate::instruments::{Unit, count};
 use crate::sockets::PollingTransport;
 use crate::storage::Storage;
+use crate::switchboard_rpc::Haste;
 use crate::{clock, settings};
 
 /// What a client that keeps itself alive emits on `/notifications`, and what the platform answers
@@ -196,7 +197,7 @@ impl Hub {
             HubCall::Move { sid, open } => self.move_to(user, &sid, open).await,
             HubCall::Nudge(entry) => json(200, &self.nudge(user, entry.into()).await?),
             HubCall::CatchUp => {
-                self.catch_up(user).await?;
+                self.catch_up(user, Haste::Now).await?;
                 self.finish();
                 Response::empty()
             }
@@ -238,7 +239,7 @@ impl Hub {
         if let Some(head) = self.storage.head()? {
             self.move_on(&head.user)?;
             if head.catch_up_at.is_some_and(|at| at <= clock::now()) {
-                self.catch_up_again(&head.user).await?;
+                self.catch_up_again(&head.user, Haste::Soon).await?;
             }
         }
         self.prune()?;
