@@ -1,7 +1,7 @@
 // The curl lines of docs/http-api.md do what they say, and there is one for each operation of docs/openapi.json.
 //
-// Every `sh` block with a curl line is run by a shell of its own, in order, with URL, KEY, TOKEN (of user u1) and ID (a
-// notification that was just pushed to u1) in its environment. Each request must be answered 2xx; a line that ends with
+// Every `sh` block with a curl line is run by a shell of its own, in order, with URL, KEY, TOKEN (of user u1), ID (a
+// notification that was just pushed to u1) and LETTER (a dead letter of a push to u1) in its environment. Each request must be answered 2xx; a line that ends with
 // `# 404` says otherwise.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -36,6 +36,7 @@ for (const [i, { heading, script }] of blocks(readFileSync(join(DOCS, "http-api.
       KEY: server.serviceKey,
       TOKEN: server.token(USER),
       ID: await pushed(server, USER),
+      LETTER: await deadLetter(i),
       LOG: log,
     });
     const lines = readFileSync(log, "utf8").trimEnd().split("\n");
@@ -67,6 +68,18 @@ test("each operation has a curl line, and each curl line is about an operation",
   });
   assert.deepEqual([...new Set(shown)].sort(), operations.map(({ name }) => name).sort());
 });
+
+/** A dead letter that can be replayed, as the queue would leave it; gives its id. */
+async function deadLetter(i) {
+  const id = `01929c3e-0000-7000-8000-${i.toString().padStart(12, "0")}`;
+  const body = JSON.stringify({ idempotency_key: `letter-${i}`, to: [`user:${USER}`], title: "Hello" });
+  const problem = JSON.stringify({ code: "retries_exhausted" });
+  await server.db.run(
+    "INSERT INTO dead_letters (id, received_at, body, problem) VALUES (?1, ?2, ?3, ?4)",
+    id, Date.now(), body, problem,
+  );
+  return id;
+}
 
 /** The `sh` blocks that have a curl line, each with the heading it is under. */
 function blocks(markdown) {

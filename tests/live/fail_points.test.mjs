@@ -37,6 +37,9 @@ const POINTS = {
 /** No push gets there: see scheduled.test.mjs. */
 const CRON_POINTS = ["cron-before-commit", "cron-committed", "cron-nudged"];
 
+/** No push over HTTP gets there: see queue.test.mjs. */
+const QUEUE_POINTS = ["letter-before-keep", "letter-kept", "letter-replayed"];
+
 let server;
 before(async () => {
   server = await startServer();
@@ -47,7 +50,7 @@ test("the table has every fail point", () => {
   const source = readFileSync(join(import.meta.dirname, "../../src/edge/src/instruments/mod.rs"), "utf8");
   const [, variants] = /enum FailPoint \{(.*?)\n\}/s.exec(source);
   const names = [...variants.matchAll(/^ +([A-Z]\w*),$/gm)].map(([, name]) => name.replace(/\B[A-Z]/g, "-$&").toLowerCase());
-  assert.deepEqual([...Object.keys(POINTS), ...CRON_POINTS].toSorted(), names.toSorted());
+  assert.deepEqual([...Object.keys(POINTS), ...CRON_POINTS, ...QUEUE_POINTS].toSorted(), names.toSorted());
 });
 
 for (const point of Object.keys(POINTS)) {

@@ -2,6 +2,7 @@
 // each answer against it; every operation refuses the credentials it should, every path the methods it has not.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -48,23 +49,33 @@ for (const [plane, credential] of [
     const ids = [];
     for (let i = 0; i < 3; i += 1) ids.push(await pushed(server, user, { key: full.key }));
     const file = join(folder, `${plane}.json`);
-    writeFileSync(file, JSON.stringify(forTesting(document, ids, user)));
+    writeFileSync(file, JSON.stringify(forTesting(document, ids, await deadLetters(user), user)));
     await schemathesis(plane, file, credential());
   });
 }
 
 /**
  * The document made strict, and about things there are: answers have no properties besides the documented ones, and paths name
- * these notifications and, in the examples, this user.
+ * these notifications, these dead letters and, in the examples, this user.
  */
-function forTesting(document, ids, user) {
+function forTesting(document, ids, letters, user) {
   const made = structuredClone(document);
   const { parameters, schemas } = made.components;
   for (const schema of Object.values(schemas)) close(schema);
   parameters.NotificationId.schema.enum = ids;
   parameters.NotificationId.example = ids[0];
+  parameters.DeadLetterId.schema.enum = letters;
+  parameters.DeadLetterId.example = letters[0];
   parameters.UserId.example = user;
   return made;
+}
+
+/** Dead letters that are there: of a push that can be carried out now, and of one that never can. Gives their ids. */
+async function deadLetters(user) {
+  const bodies = [{ idempotency_key: user, to: [`user:${user}`], title: "Hello" }, { idempotency_key: user, to: [] }];
+  const sent = bodies.map((body) => ({ id: randomUUID(), timestamp: new Date(), body, attempts: 1 }));
+  await server.deliver("dormouse-pushes-dead", sent);
+  return (await server.db.all("SELECT id FROM dead_letters")).map(({ id }) => id);
 }
 
 function close(schema) {

@@ -154,6 +154,19 @@ test("of scheduled pushes only those canceled long ago go", async () => {
   assert.deepEqual(left.map(({ id }) => id), ids.slice(1).sort());
 });
 
+test("a dead letter goes when it was given up long ago, however long it had waited before", async () => {
+  const now = Date.now();
+  const given = [[DAYS + 2, DAYS + 1], [DAYS + 2, DAYS - 1], [DAYS - 1, DAYS - 1]];
+  const ids = given.map(([sent], i) => idAt(`00000000-0000-7000-8000-00000000000${i}`, now - sent * DAY_MS));
+  for (const [i, [, received]] of given.entries()) {
+    const row = [ids[i], now - received * DAY_MS];
+    await server.db.run("INSERT INTO dead_letters (id, received_at, body, problem) VALUES (?1, ?2, '', '{}')", ...row);
+  }
+  await forget();
+  const left = await server.db.all("SELECT id FROM dead_letters ORDER BY id");
+  assert.deepEqual(left.map(({ id }) => id), ids.slice(1));
+});
+
 test("a key goes when it stands for nothing any more", async () => {
   for (const key of ["key-old", "key-young"]) await pushed(server, "keys", { idempotencyKey: key });
   const age = (key, ms) => server.db.run("UPDATE idempotency SET created_at = created_at - ?1 WHERE key = ?2", ms, key);
@@ -202,8 +215,8 @@ test("many are forgotten in one run, in transactions of bounded size", async () 
   assert.equal(await count("deliveries WHERE user_id = 'old-heap'"), 0);
   assert.equal(await count("notifications WHERE audience LIKE '%old-heap%'"), 0);
   assert.equal(record_rows_written, 3 * 1_800 - 1);
-  // Reading and deleting four times, looking for more, canceled pushes, keys.
-  assert.equal(record_batches, 4 * 2 + 3);
+  // Reading and deleting four times, looking for more, canceled pushes, dead letters, keys.
+  assert.equal(record_batches, 4 * 2 + 4);
 });
 
 test("of pushes to many users fewer are forgotten at once", async () => {
@@ -224,7 +237,7 @@ test("of pushes to many users fewer are forgotten at once", async () => {
   );
   await server.resetLedger();
   await forget();
-  assert.equal((await server.ledger()).record_batches, 2 * 2 + 3);
+  assert.equal((await server.ledger()).record_batches, 2 * 2 + 4);
   assert.deepEqual(await log("user:wide-99"), [[60, rows.at(-1).id]]);
   assert.equal(await count("audience WHERE room LIKE 'user:wide-%'"), 100);
   assert.equal(await count("deliveries WHERE user_id LIKE 'wide-%'"), 0);

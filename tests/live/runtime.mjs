@@ -8,7 +8,7 @@ let miniflare;
 let worker;
 
 const commands = {
-  async start({ options, bundle, persist, port }) {
+  async start({ options, bundle, persist, port, workers }) {
     worker = options.name;
     miniflare = new Miniflare(
       convertV4MiniflareOptions({
@@ -20,7 +20,7 @@ const commands = {
         unsafeTriggerHandlers: true,
         resourcePersistencePath: persist,
         handleStructuredLogs: ({ level, message }) => process.send({ log: `[${level}] ${message}` }),
-        workers: [{ ...options, ...modules(bundle) }],
+        workers: [{ ...options, ...modules(bundle) }, ...workers],
       }),
     );
     return { url: String(await miniflare.ready) };
@@ -30,6 +30,15 @@ const commands = {
     const db = await miniflare.getD1Database(binding);
     const results = await db.batch(statements.map(({ sql, params }) => db.prepare(sql).bind(...params)));
     return results.map(({ results, meta }) => ({ results, meta }));
+  },
+
+  async ask({ name, path, init }) {
+    const response = await (await miniflare.getWorker(name)).fetch(`http://${name}${path}`, init);
+    return { status: response.status, text: await response.text() };
+  },
+
+  async deliver({ queue, messages }) {
+    return (await miniflare.getWorker(worker)).queue(queue, messages);
   },
 
   evict: ({ className, name }) => evict(className, { name }),

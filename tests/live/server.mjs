@@ -31,10 +31,11 @@ export const servers = new Set();
  * Starts a server and applies the migrations.
  *
  * `vars` (texts) override those of wrangler.toml; null removes one. `persist` is a folder to keep (default: a temporary one,
- * removed at the end). `bundle` is "instruments" (default), "production" or "conformance".
+ * removed at the end). `bundle` is "instruments" (default), "production" or "conformance". `workers` are the options of others
+ * that run beside it.
  */
-export async function startServer({ vars = {}, persist, port, bundle = "instruments" } = {}) {
-  const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle });
+export async function startServer({ vars = {}, persist, port, bundle = "instruments", workers = [] } = {}) {
+  const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle, workers });
   servers.add(server);
   try {
     await server.restart();
@@ -48,10 +49,11 @@ export async function startServer({ vars = {}, persist, port, bundle = "instrume
 class Server {
   #temporary = mkdtempSync(join(tmpdir(), "dormouse-"));
   #bundle;
+  #workers;
   #runtime;
   #sockets = new Set();
 
-  constructor({ vars, persist, port, bundle }) {
+  constructor({ vars, persist, port, bundle, workers }) {
     const { key, record } = newServiceKey("test");
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
@@ -62,6 +64,7 @@ class Server {
     this.log = [];
     this.logged = 0;
     this.#bundle = BUNDLES[bundle];
+    this.#workers = workers;
   }
 
   // ---- the process ----
@@ -88,6 +91,7 @@ class Server {
       bundle: this.#bundle.folder,
       persist: this.persist,
       port: this.port,
+      workers: this.#workers,
     });
     await applyMigrations(this.db);
   }
@@ -128,6 +132,17 @@ class Server {
     run: async (sql, ...params) => (await this.db.batch([{ sql, params }]))[0].meta,
     batch: (statements) => this.#runtime.ask("sql", { binding: DATABASE, statements }),
   };
+
+  /** Asks a Worker that runs beside this one. */
+  async ask(name, path, { method = "POST", headers, body } = {}) {
+    const { status, text } = await this.#runtime.ask("ask", { name, path, init: { method, headers, body: JSON.stringify(body) } });
+    return { status, body: text === "" ? undefined : JSON.parse(text) };
+  }
+
+  /** Hands messages `{ id, timestamp, body, attempts }` over as if they came from that queue; how they were settled. */
+  deliver(queue, messages) {
+    return this.#runtime.ask("deliver", { queue, messages });
+  }
 
   /** Takes a user's hub out of memory, its sockets hibernated: what an idle object goes through. */
   evict(user, className = HUB) {

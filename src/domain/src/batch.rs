@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::idempotency::{IdempotencyKey, KEY_MEMBER, fingerprint};
+use crate::idempotency::{IdempotencyKey, IdempotencyKeyError, KEY_MEMBER, fingerprint};
 use crate::json_object::{JsonObject, Mistake};
 use crate::problem::{Code, Problem};
 use crate::push::Push;
@@ -76,12 +76,20 @@ fn recipients(item: &str) -> usize {
 }
 
 fn item(json: &str, now: Timestamp) -> Result<BatchItem, Problem> {
-    let mut object = JsonObject::parse(json, "").map_err(|_| {
+    let object = JsonObject::parse(json, "").map_err(|_| {
         Problem::new(Code::InvalidRequest).errors(vec![Mistake {
             pointer: String::new(),
             detail: "expected an object".to_owned(),
         }])
     })?;
+    read(object, json, now)
+}
+
+/// Reads and checks a push with its key: `object`, which was split from `json`.
+///
+/// # Errors
+/// One [`Problem`] that names every mistake, or that the key is none.
+pub(crate) fn read(mut object: JsonObject<'_>, json: &str, now: Timestamp) -> Result<BatchItem, Problem> {
     let key = key(&mut object)?;
     Ok(BatchItem {
         key,
@@ -98,11 +106,16 @@ fn key(object: &mut JsonObject<'_>) -> Result<Option<IdempotencyKey>, Problem> {
     let text: Option<String> = serde_json::from_str(raw.get()).ok();
     match text.as_deref().map(IdempotencyKey::parse) {
         Some(Ok(key)) => Ok(Some(key)),
-        Some(Err(_)) | None => Err(Problem::new(Code::InvalidIdempotencyKey).errors(vec![Mistake {
-            pointer: format!("/{KEY_MEMBER}"),
-            detail: "expected 1 to 255 visible ASCII characters".to_owned(),
-        }])),
+        Some(Err(_)) | None => Err(no_key()),
     }
+}
+
+/// What is said where a key is expected and is not there, or is none.
+pub(crate) fn no_key() -> Problem {
+    Problem::new(Code::InvalidIdempotencyKey).errors(vec![Mistake {
+        pointer: format!("/{KEY_MEMBER}"),
+        detail: IdempotencyKeyError.to_string(),
+    }])
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use crate::auth::{Algorithm, Audience, TokenKey};
 use crate::case::PayloadCase;
 use crate::delivery::{AckMode, DeliveryPolicy};
+use crate::queued_push::LONGEST_PUSH_DELAY_S;
 use crate::service_key::ServiceKeys;
 use crate::session::Rules;
 use crate::signature::Signer;
@@ -74,6 +75,8 @@ variables! {
     RETRY_DELAYS_MS = "60000,300000,900000";
     /// More notifications than this that come at once are sent as `notification:batch`: 1 to 100.
     BATCH_THRESHOLD = "20";
+    /// Seconds before a push of the queue that could not be stored is tried again: 0 to 600. Doubled with every attempt, up to 600.
+    QUEUE_RETRY_DELAY_SECONDS = "5";
     /// Days after which notifications and all that is known of them are removed: 1 to 3,650.
     RETENTION_DAYS = "90";
     /// `snake` or `camel`: how the keys of Socket.IO payloads are written for clients that do not say so themselves.
@@ -122,6 +125,8 @@ pub struct Config {
     pub payload_case: PayloadCase,
     /// When a notification counts as delivered.
     pub delivery: DeliveryPolicy,
+    /// Before a message of the queue comes again for the first time, in seconds.
+    pub queue_retry_delay_s: u64,
     /// Notifications older than this are removed, in milliseconds.
     pub retention_ms: u64,
     /// More notifications than this at once make a batch.
@@ -273,6 +278,7 @@ impl Config {
         );
         let ack_timeout_ms = reader.integer(ACK_TIMEOUT_MS, 100, 600_000);
         let retry_delays_ms = reader.integers(RETRY_DELAYS_MS, 10, 100, 86_400_000);
+        let queue_retry_delay_s = reader.integer(QUEUE_RETRY_DELAY_SECONDS, 0, LONGEST_PUSH_DELAY_S);
         let retention_days = reader.integer(RETENTION_DAYS, 1, 3_650);
         let batch_threshold = reader.integer(BATCH_THRESHOLD, 1, 100);
         let payload_case = reader.choice(
@@ -303,6 +309,7 @@ impl Config {
                         ack_timeout_ms,
                         retry_delays_ms,
                     },
+                    queue_retry_delay_s,
                     retention_ms: retention_days.saturating_mul(DAY_MS),
                     batch_threshold: usize::try_from(batch_threshold).unwrap_or(1),
                     switchboards: u32::try_from(switchboards).unwrap_or(1),
@@ -434,6 +441,7 @@ mod tests {
             ("PING_TIMEOUT_MS", "1e9"),
             ("CONNECT_TIMEOUT_MS", ""),
             ("ACK_MODE", "AUTO"),
+            ("QUEUE_RETRY_DELAY_SECONDS", "601"),
             ("RETENTION_DAYS", "0"),
         ])
         .unwrap_err();
@@ -452,6 +460,7 @@ mod tests {
                 "PING_INTERVAL_MS",
                 "PING_TIMEOUT_MS",
                 "ACK_MODE",
+                "QUEUE_RETRY_DELAY_SECONDS",
                 "RETENTION_DAYS",
             ]
         );

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::time::Timestamp;
@@ -105,7 +106,7 @@ impl NotificationId {
     /// The id of a push made at `now`; `entropy` is ten random bytes.
     #[must_use]
     pub fn generate(now: Timestamp, entropy: [u8; 10]) -> Self {
-        Self(uuid::Builder::from_unix_timestamp_millis(now.as_ms(), &entropy).into_uuid())
+        Self(uuid_v7(now, entropy))
     }
 
     /// Reads the hyphenated form.
@@ -124,6 +125,44 @@ impl NotificationId {
 }
 
 impl fmt::Display for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A message of the queue that was not carried out: a UUIDv7 of when it was sent, so the record's inserts are in
+/// time order, with a digest for entropy, so that a message that comes twice is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeadLetterId(Uuid);
+
+impl DeadLetterId {
+    /// The id of the message that the queue calls `message`, sent at `sent_at`.
+    #[must_use]
+    pub fn of_message(message: &str, sent_at: Timestamp) -> Self {
+        let mut entropy = [0; 10];
+        for (byte, digested) in entropy.iter_mut().zip(Sha256::digest(message.as_bytes())) {
+            *byte = digested;
+        }
+        Self(uuid_v7(sent_at, entropy))
+    }
+
+    /// The lowest id of a message sent at `sent_at` or later.
+    #[must_use]
+    pub fn first_at(sent_at: Timestamp) -> Self {
+        Self(uuid_v7(sent_at, [0; 10]))
+    }
+
+    /// Reads the hyphenated form.
+    ///
+    /// # Errors
+    /// [`IdError::NotAUuid`].
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        parse_uuid(text).map(Self)
+    }
+}
+
+impl fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -149,6 +188,10 @@ impl fmt::Display for RecipientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+fn uuid_v7(at: Timestamp, entropy: [u8; 10]) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(at.as_ms(), &entropy).into_uuid()
 }
 
 fn parse_uuid(text: &str) -> Result<Uuid, IdError> {
@@ -187,6 +230,20 @@ mod tests {
         let late = NotificationId::generate(Timestamp::from_ms(2), [0; 10]);
         assert!(early < late);
         assert!(early.to_string() < late.to_string());
+    }
+
+    #[test]
+    fn dead_letter_ids_are_of_the_message_and_sort_by_time() {
+        let sent_at = Timestamp::from_ms(1_795_158_000_000);
+        let id = DeadLetterId::of_message("a1", sent_at);
+        assert_eq!(id.to_string(), "01a1f7c1-4180-755f-b16f-66f43360266b");
+        assert_eq!(DeadLetterId::parse(&id.to_string()), Ok(id));
+        assert_ne!(DeadLetterId::of_message("a2", sent_at), id);
+        assert!(DeadLetterId::first_at(sent_at) <= id);
+        assert!(
+            DeadLetterId::of_message("a1", Timestamp::from_ms(sent_at.as_ms() - 1))
+                < DeadLetterId::first_at(sent_at)
+        );
     }
 
     #[test]

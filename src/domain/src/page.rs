@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::id::UserId;
+use crate::id::{DeadLetterId, UserId};
 
 use crate::notification::Content;
 
@@ -29,6 +29,14 @@ pub struct Cursor {
 pub struct UserCursor {
     /// The page holds users after this one, in the order of their ids' bytes.
     pub after: UserId,
+}
+
+/// Where a page of dead letters begins: opaque to clients, checked when it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetterCursor {
+    /// The page holds dead letters after this one, in the order of their ids.
+    pub after_letter: DeadLetterId,
 }
 
 /// Which part of a list is asked for.
@@ -134,6 +142,22 @@ impl UserCursor {
     }
 }
 
+impl DeadLetterCursor {
+    /// The text a client passes back.
+    #[must_use]
+    pub fn encode(self) -> String {
+        URL_SAFE_NO_PAD.encode(json!({"after_letter": self.after_letter}).to_string())
+    }
+
+    /// Reads what a client passed back.
+    ///
+    /// # Errors
+    /// [`PageError::Cursor`].
+    pub fn parse(text: &str) -> Result<Self, PageError> {
+        decode(text)
+    }
+}
+
 fn decode<T: DeserializeOwned>(text: &str) -> Result<T, PageError> {
     let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| PageError::Cursor)?;
     // Serde would read a struct from a list as well.
@@ -220,6 +244,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::time::Timestamp;
 
     fn parse(parameters: &[(&str, &str)]) -> Result<PageRequest, PageError> {
         PageRequest::parse(|wanted| {
@@ -294,6 +319,26 @@ mod tests {
         ] {
             assert_eq!(
                 UserCursor::parse(&URL_SAFE_NO_PAD.encode(json)),
+                Err(PageError::Cursor),
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_dead_letters_is_checked() {
+        let cursor = DeadLetterCursor {
+            after_letter: DeadLetterId::of_message("a1", Timestamp::from_ms(1)),
+        };
+        assert_eq!(DeadLetterCursor::parse(&cursor.encode()), Ok(cursor));
+        for json in [
+            "{}",
+            r#"{"after_letter":"a1"}"#,
+            r#"{"after_letter":null}"#,
+            r#"{"after":"u1"}"#,
+        ] {
+            assert_eq!(
+                DeadLetterCursor::parse(&URL_SAFE_NO_PAD.encode(json)),
                 Err(PageError::Cursor),
                 "{json}"
             );

@@ -29,6 +29,29 @@ pub(crate) fn nudges(env: &Env) -> Result<Queue> {
     env.queue("NUDGES")
 }
 
+/// The queues whose messages come to this Worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consumed {
+    /// Hubs that could not be reached.
+    Nudges,
+    /// What other Workers push.
+    Pushes,
+    /// Those of them whose attempts are used up.
+    DeadPushes,
+}
+
+/// Which queue has this name: its end says so, so that each environment can have queues of its own. `None` for
+/// one nobody expected.
+pub(crate) fn consumed(queue: &str) -> Option<Consumed> {
+    let ends = [
+        ("-nudges", Consumed::Nudges),
+        ("-pushes", Consumed::Pushes),
+        ("-pushes-dead", Consumed::DeadPushes),
+    ];
+    let found = ends.into_iter().find(|(end, _)| queue.ends_with(end));
+    found.map(|(_, consumed)| consumed)
+}
+
 /// A variable or secret; `None` when it is not set.
 pub(crate) fn setting(env: &Env, name: &str) -> Option<String> {
     env.var(name).ok().map(|value| value.to_string())

@@ -6,8 +6,10 @@
 //! 1. [`router`]: which request goes where; [`socket_io`], [`api`]: the two doors.
 //! 2. [`lobby`], [`relay`]: those who have not said who they are; [`engine_http`]: what polls are answered.
 //! 3. [`hub`]: the object of one user; [`hub_rpc`]: how it is called; [`sockets`], [`storage`]: what it holds.
-//! 4. [`dispatch`]: a push's way to the record and to the hubs; [`cron`]: those that waited, and what is forgotten.
-//! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached.
+//! 4. [`dispatch`]: a push's way to the record and to the hubs; [`pushes`]: those that come by a queue; [`cron`]:
+//!    those that waited, and what is forgotten.
+//! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached;
+//!    [`mod@queue`]: what comes from a queue.
 //! 6. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`],
 //!    [`identity`]: small things everyone needs.
 //! 7. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
@@ -42,7 +44,13 @@ mod storage;
 
 mod dispatch;
 
+mod queue;
+
+mod pushes;
+
 mod cron;
+
+mod roster;
 
 mod record;
 
@@ -67,7 +75,8 @@ mod instruments;
 #[cfg(feature = "conformance")]
 mod conformance;
 
-use worker::{Context, Env, MessageBatch, Request, Response, Result, ScheduleContext, ScheduledEvent, event};
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::{Context, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, event, worker_sys};
 
 /// Answers every HTTP request.
 ///
@@ -78,14 +87,16 @@ async fn fetch(request: Request, env: Env, context: Context) -> Result<Response>
     router::route(request, env, context).await
 }
 
-/// Takes the messages of the queue `nudges`.
+/// Takes a batch of messages of a queue; each is settled by itself.
 ///
-/// # Errors
-/// Never: an error would abort every request of the isolate; each message is settled by itself.
-#[event(queue)]
-async fn queue(batch: MessageBatch<nudges::Nudge>, env: Env, _context: Context) -> Result<()> {
-    nudges::consume(&batch, &env).await;
-    Ok(())
+/// `#[event(queue)]` would do the same, but its messages do not say how often they have come.
+#[wasm_bindgen(
+    wasm_bindgen = worker::wasm_bindgen,
+    wasm_bindgen_futures = worker::wasm_bindgen_futures,
+    js_sys = worker::js_sys
+)]
+pub async fn queue(batch: worker_sys::MessageBatch, env: Env, _context: worker_sys::Context) {
+    queue::consume(batch, &env).await;
 }
 
 /// Does what is due by the clock.

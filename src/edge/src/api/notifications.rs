@@ -11,6 +11,7 @@ use dormouse_domain::push::{self, Push};
 use dormouse_domain::room::Room;
 use dormouse_domain::service_key::ServiceKey;
 use dormouse_domain::status::{DeliveryView, RecipientsRequest};
+use dormouse_domain::time::Timestamp;
 use serde::Serialize;
 use worker::{Env, Request, Response};
 
@@ -34,6 +35,11 @@ pub(crate) async fn push(mut request: Request, env: &Env, caller: &ServiceKey) -
     let push = Push::parse(&body, now)?;
     may_address(caller, push.rooms())?;
     let asked = ask(&caller.id, key, fingerprint(&body), push);
+    carry_out(env, asked, now).await
+}
+
+/// Carries out one push, and answers whoever asked for it.
+pub(super) async fn carry_out(env: &Env, asked: Asked, now: Timestamp) -> Result<Response, Refusal> {
     let answer = dispatch(env, vec![asked], now).await?.pop();
     let answer = answer.ok_or_else(|| Problem::new(Code::Unavailable))??;
     let mut response = json(answer.status, &answer.body)?;
@@ -121,7 +127,10 @@ enum AnsweredItem {
 }
 
 /// Whether a service key may push to all of these rooms.
-fn may_address<'a>(key: &ServiceKey, rooms: impl IntoIterator<Item = &'a Room>) -> Result<(), Problem> {
+pub(super) fn may_address<'a>(
+    key: &ServiceKey,
+    rooms: impl IntoIterator<Item = &'a Room>,
+) -> Result<(), Problem> {
     for room in rooms {
         key.allows(push::scope(room))?;
     }

@@ -1,5 +1,6 @@
 //! All SQL of the record.
 
+mod dead_letters;
 mod memberships;
 mod push;
 mod retention;
@@ -8,6 +9,7 @@ mod scheduled;
 mod status;
 mod templates;
 
+pub(crate) use self::memberships::{MemberChange, MembersChanged};
 pub(crate) use self::push::{Claim, Commit, Commits, Committed, Order, Origin, When};
 pub(crate) use self::retention::Rest;
 pub(crate) use self::rooms::{Appended, OwedDelivery};

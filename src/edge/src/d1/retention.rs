@@ -5,7 +5,7 @@
 //! every push with a key a row written, and again when it is deleted, and a row written costs a thousand
 //! rows read; so each run reads them all, a day's worth.
 
-use dormouse_domain::id::NotificationId;
+use dormouse_domain::id::{DeadLetterId, NotificationId};
 use dormouse_domain::time::Timestamp;
 use serde::Deserialize;
 use wasm_bindgen::JsValue;
@@ -18,6 +18,10 @@ use super::{Database, corrupt, timestamp};
 const KEYS: u32 = 5_000;
 /// Canceled pushes deleted at once.
 const CANCELED: u32 = 1_000;
+/// Former memberships deleted at once.
+const FORMER: u32 = 1_000;
+/// Dead letters deleted at once: each may be as long as a message of a queue.
+const LETTERS: u32 = 500;
 /// Notifications looked at together.
 const NOTIFICATIONS: u32 = 500;
 /// Recipients of the notifications that are deleted at once: each has a delivery and an entry in a log.
@@ -29,6 +33,14 @@ WHERE (scope, key) IN (SELECT scope, key FROM idempotency WHERE created_at < ?1 
 
 const DELETE_CANCELED: &str = "
 DELETE FROM scheduled WHERE id IN (SELECT id FROM scheduled WHERE canceled_at < ?1 LIMIT ?2)";
+
+const DELETE_FORMER: &str = "
+DELETE FROM memberships
+WHERE (user_id, room, source) IN (SELECT user_id, room, source FROM memberships WHERE removed_at < ?1 LIMIT ?2)";
+
+/// An id holds when its message was sent, which was before it was given up.
+const DELETE_LETTERS: &str = "
+DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE id < ?1 AND received_at < ?2 LIMIT ?3)";
 
 /// An id holds when its push was accepted, which for a scheduled one is before it was created.
 const READ_OLD: &str = "
@@ -86,6 +98,28 @@ impl Database {
     pub(crate) async fn forget_canceled(&self, before: Timestamp) -> Result<Rest> {
         let bound = [timestamp(before), JsValue::from(CANCELED)];
         Rest::after(&self.one(DELETE_CANCELED, &bound).await?, CANCELED)
+    }
+
+    /// Forgets memberships that ended before `before`: whatever came of them is forgotten as well.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn forget_memberships(&self, before: Timestamp) -> Result<Rest> {
+        let bound = [timestamp(before), JsValue::from(FORMER)];
+        Rest::after(&self.one(DELETE_FORMER, &bound).await?, FORMER)
+    }
+
+    /// Forgets dead letters that were given up before `before`.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn forget_letters(&self, before: Timestamp) -> Result<Rest> {
+        let bound = [
+            JsValue::from(DeadLetterId::first_at(before).to_string()),
+            timestamp(before),
+            JsValue::from(LETTERS),
+        ];
+        Rest::after(&self.one(DELETE_LETTERS, &bound).await?, LETTERS)
     }
 
     /// Forgets notifications created before `before`, with their deliveries and entries in logs, in one

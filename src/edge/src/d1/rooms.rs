@@ -1,5 +1,7 @@
 //! Users' rooms in the record: their logs, what became of what was pushed to them, and their end.
 
+use std::slice;
+
 use dormouse_domain::delivery::{DeliveryStatus, Via};
 use dormouse_domain::id::{NotificationId, UserId};
 use dormouse_domain::inbox::{Entry, EntryKind};
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use worker::Result;
 
+use super::dead_letters::{DELETE_ADDRESSED, LEAVE_LETTERS};
 use super::push::{READ_SWITCHBOARDS, switchboards};
 use super::{Database, corrupt, missing, number, stored, timestamp, user_room};
 
@@ -153,6 +156,14 @@ impl Database {
             .collect()
     }
 
+    /// The switchboards that may have members.
+    ///
+    /// # Errors
+    /// When the record could not be read.
+    pub(crate) async fn switchboards(&self) -> Result<Vec<SwitchboardName>> {
+        switchboards(&self.one(READ_SWITCHBOARDS, &[]).await?)
+    }
+
     /// Writes what became of notifications for one user.
     ///
     /// # Errors
@@ -257,7 +268,7 @@ impl Database {
     }
 
     /// Marks a user as erased: the last entry of their log that counts for what was before. What waits for
-    /// them will not come.
+    /// them will not come, and no dead letter names them.
     ///
     /// # Errors
     /// When the record could not be written.
@@ -267,8 +278,10 @@ impl Database {
         let erased_at = JsValue::from(now.as_ms().to_string());
         let statements = vec![
             self.statement(APPEND_ERASE, &[room.clone(), erased_at])?,
-            self.statement(LEAVE_SCHEDULED, &[room])?,
+            self.statement(LEAVE_SCHEDULED, slice::from_ref(&room))?,
             self.statement(DELETE_UNADDRESSED, &[])?,
+            self.statement(DELETE_ADDRESSED, slice::from_ref(&room))?,
+            self.statement(LEAVE_LETTERS, &[room])?,
         ];
         self.batch(statements).await.map(|_| ())
     }

@@ -58,6 +58,7 @@ struct Hub {
     storage: Storage,
     memory: RefCell<Memory>,
     flushing: Cell<bool>,
+    settling: Cell<bool>,
     #[cfg(feature = "instruments")]
     instance: String,
 }
@@ -121,6 +122,7 @@ impl DurableObject for UserHub {
             env,
             memory: RefCell::default(),
             flushing: Cell::new(false),
+            settling: Cell::new(false),
             #[cfg(feature = "instruments")]
             instance: crate::entropy::sid().unwrap_or_default(),
         };

@@ -258,6 +258,7 @@ impl Hub {
             #[serde(with = "iso")]
             exported_at: Timestamp,
             preferences: &'a Preferences,
+            rooms: Vec<&'a SharedRoom>,
             presence: Presence<'a>,
             #[serde(flatten)]
             counts: Counts,
@@ -290,6 +291,7 @@ impl Hub {
                 user_id: user,
                 exported_at: now,
                 preferences: &head.preferences,
+                rooms: head.memberships.present().collect(),
                 presence: Presence::of(user, Some(&head), &sessions, now),
                 counts: head.counts(),
                 items,

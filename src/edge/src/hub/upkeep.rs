@@ -1,10 +1,12 @@
 //! What a hub does by itself: deliveries move on, what has expired goes, what is owed to the record is paid,
 //! what is old or erased is removed.
 
+use std::time::Duration;
+
 use dormouse_domain::id::{RecipientId, UserId};
 use dormouse_domain::inbox::{self, Debt, Erasure, Head, Store};
 use dormouse_domain::item::Item;
-use worker::{Result, console_error};
+use worker::{Delay, Result, console_error};
 
 use super::{Due, Hub, Owed};
 use crate::{clock, record};
@@ -14,6 +16,9 @@ const TIMER_PAGE: u64 = 100;
 
 /// Changes written to the record at once.
 const OUTBOX_PAGE: i64 = 500;
+
+/// How often it is looked whether the record has answered.
+const SETTLING_PAUSE: Duration = Duration::from_millis(5);
 
 /// Items that retention takes from each folder at a time, and how often it looks, in milliseconds.
 const RETENTION_PAGE: u64 = 50;
@@ -170,7 +175,10 @@ impl Hub {
         }
         let count = outbox.owed.len();
         let owed = std::mem::take(&mut outbox.owed);
-        record::settle(&self.env, self.switchboard(user)?, user.clone(), owed).await?;
+        self.settling.set(true);
+        let settled = record::settle(&self.env, self.switchboard(user)?, user.clone(), owed).await;
+        self.settling.set(false);
+        settled?;
         self.storage.strike_off(&outbox)?;
         if i64::try_from(count).is_ok_and(|paid| paid < OUTBOX_PAGE) {
             Ok(Debt::None)
@@ -188,6 +196,10 @@ impl Hub {
         let Some(Erasure::Running { at, n }) = head.erasure else {
             return Ok(());
         };
+        // What is being written about the user must not come after what removes it.
+        while self.settling.get() {
+            Delay::from(SETTLING_PAUSE).await;
+        }
         record::erase(&self.env, &head.user, n).await?;
         match self.storage.head()? {
             Some(head) if head.erasure == Some(Erasure::Running { at, n }) => {

@@ -34,6 +34,12 @@ pub(crate) enum FailPoint {
     CronCommitted,
     /// The hubs have answered; the record has the pushes as stored and as scheduled.
     CronNudged,
+    /// A message of the queue can't be carried out; it is not kept.
+    LetterBeforeKeep,
+    /// It is kept as a dead letter; the queue still has the message.
+    LetterKept,
+    /// A dead letter was carried out; it is still there.
+    LetterReplayed,
     /// A hub could not be reached; the queue does not know.
     NudgeQueued,
     /// The hub has the nudge; nothing is stored in it.
