@@ -1,4 +1,4 @@
-// `make room-storm`: USERS (300) users for SECONDS (60) seconds. Prints what happened; fails when anybody lacks something, has
+// `make room-storm`: USERS (300) users for DURATION (60) seconds. Prints what happened; fails when anybody lacks something, has
 // something that is not theirs, or presence is not true in the end. SEED repeats the choices of another run, not its timing.
 import { randomInt } from "node:crypto";
 import { roomStormOnServer } from "../live/room_storm.mjs";
@@ -14,7 +14,7 @@ const seed = number("SEED", randomInt(1, 2 ** 31));
 console.log(`==> seed ${seed}`);
 const { wrong, figures } = await roomStormOnServer("instruments", {
   users: number("USERS", 300),
-  ms: number("SECONDS", 60) * 1_000,
+  ms: number("DURATION", 60) * 1_000,
   seed,
   note: (text) => console.log(`==> ${text}`),
 });
