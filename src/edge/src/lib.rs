@@ -11,9 +11,10 @@
 //!    those that waited, and what is forgotten.
 //! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached;
 //!    [`mod@queue`]: what comes from a queue.
-//! 6. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`],
+//! 6. [`switchboard_rpc`]: how switchboards are called, and call; [`roster`]: what is asked of many at once.
+//! 7. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`],
 //!    [`identity`]: small things everyone needs.
-//! 7. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
+//! 8. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
 
 #![allow(

@@ -357,6 +357,19 @@ impl Roster {
 }
 
 impl Seen {
+    /// A user who is not in the roster, of whom `before` is known, has left at `at`; `None` when that is not
+    /// new.
+    #[must_use]
+    pub fn left(before: Option<Self>, at: Timestamp) -> Option<Self> {
+        match before {
+            None => Some(Self {
+                at,
+                rooms: Vec::new(),
+            }),
+            Some(before) => (before.at < at).then_some(Self { at, ..before }),
+        }
+    }
+
     /// What somebody who shares `sharing` may know of the user.
     #[must_use]
     pub fn known(&self, sharing: Option<&[SharedRoom]>) -> Known {
@@ -472,6 +485,21 @@ mod tests {
             let mut roster = Roster::default();
             let arrival = roster.attend(&user("u1"), attendance(ms, &[], QUIET), Some(&seen));
             assert_eq!(arrival, expected, "{ms}");
+        }
+    }
+
+    #[test]
+    fn who_has_left_before_they_came_was_there() {
+        let seen = |ms, names| Seen {
+            at: at(ms),
+            rooms: rooms(names),
+        };
+        for (before, expected) in [
+            (None, Some(seen(20, &[]))),
+            (Some(seen(10, &["dept:a"])), Some(seen(20, &["dept:a"]))),
+            (Some(seen(20, &["dept:a"])), None),
+        ] {
+            assert_eq!(Seen::left(before.clone(), at(20)), expected, "{before:?}");
         }
     }
 

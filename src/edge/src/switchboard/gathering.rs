@@ -60,6 +60,11 @@ impl<Q, A> Gathering<Q, A> {
         taken
     }
 
+    /// Whether somebody sees to it.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.borrow().is_empty()
     }

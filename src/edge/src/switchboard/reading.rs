@@ -7,7 +7,7 @@ use dormouse_domain::id::UserId;
 use dormouse_domain::room::SharedRoom;
 use dormouse_domain::switchboard::board::Registered;
 use dormouse_domain::switchboard::catch_up::Plan;
-use dormouse_domain::switchboard::roster::{Arrival, Heard};
+use dormouse_domain::switchboard::roster::{Arrival, Heard, Seen};
 use dormouse_domain::time::Timestamp;
 use worker::{Error, Response, Result, console_error};
 
@@ -84,6 +84,15 @@ impl Exchange {
 
     /// A hub says that nobody is there any more.
     pub(super) fn leave(self: &Rc<Self>, user: &UserId, at: Timestamp) -> Result<()> {
+        if self.roster(|roster| roster.get(user).is_none())? {
+            // Overtaken by this, what the hub said before must not bring them back.
+            let seen = self.storage.seen(&[user])?;
+            let before = seen.into_iter().next().map(|(_, seen)| seen);
+            return match Seen::left(before, at) {
+                Some(seen) => self.storage.see(user, &seen),
+                None => Ok(()),
+            };
+        }
         self.roster(|roster| roster.leave(user, at, clock::now()))?;
         self.arm_later();
         Ok(())
@@ -131,6 +140,9 @@ impl Exchange {
 
     /// Sees to it that those who wait are answered.
     pub(super) fn read(self: &Rc<Self>) {
+        if self.reads.is_open() {
+            return;
+        }
         let exchange = Rc::clone(self);
         self.state.wait_until(async move {
             let Some(opened) = exchange.reads.open() else {

@@ -34,6 +34,9 @@ impl Exchange {
 
     /// Sees to it that what is owed is written.
     fn write(self: &Rc<Self>) {
+        if self.debts.is_open() {
+            return;
+        }
         let exchange = Rc::clone(self);
         self.state.wait_until(async move {
             let Some(opened) = exchange.debts.open() else {

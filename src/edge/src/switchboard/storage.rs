@@ -117,6 +117,11 @@ impl Storage {
     /// Somebody has gone offline.
     pub(super) fn depart(&self, user: &UserId, seen: &Seen) -> Result<()> {
         self.remove(user)?;
+        self.see(user, seen)
+    }
+
+    /// When somebody who is offline was last seen.
+    pub(super) fn see(&self, user: &UserId, seen: &Seen) -> Result<()> {
         self.write(
             "INSERT INTO seen (user_id, seen) VALUES (?1, ?2)
              ON CONFLICT (user_id) DO UPDATE SET seen = excluded.seen",
