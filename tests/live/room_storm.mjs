@@ -10,6 +10,8 @@ import { startServer } from "./server.mjs";
 
 const MEMORY = "/dev/shm";
 const SWITCHBOARDS = 4;
+/** What an evicted switchboard has forgotten it hears with the next ticks. */
+const VARS = { PING_INTERVAL_MS: "2000", PING_TIMEOUT_MS: "60000" };
 const ROOMS = names("room:storm", 4);
 const DEPARTMENTS = names("storm", 3);
 /** Actions under way at the same time. */
@@ -23,7 +25,7 @@ const ACTIONS = {
 /** Runs the storm on a server of its own; what was wrong in the end, in words, and figures. Its data is in memory where that can be. */
 export async function roomStormOnServer(bundle, options) {
   const persist = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "dormouse-room-storm-"));
-  const server = await startServer({ bundle, persist, vars: { SWITCHBOARDS: String(SWITCHBOARDS) } });
+  const server = await startServer({ bundle, persist, vars: { ...VARS, SWITCHBOARDS: String(SWITCHBOARDS) } });
   try {
     return await new Storm(server, options).run();
   } finally {
