@@ -134,6 +134,44 @@ async function isOnline(own, user) {
   return body.users[0].online;
 }
 
+test("idle connections of many users cost one alarm an interval together, and no row of their hubs", async () => {
+  const own = await startServer({ vars: { ...vars, SWITCHBOARDS: "1" } });
+  const users = Array.from({ length: 12 }, (_, i) => `idle-${i}`);
+  const seen = (await Promise.all(users.map((user) => tab(user, own)))).map(heartbeats);
+  await beat(seen, 1);
+  await own.resetLedger();
+  const beats = await beat(seen, BEATS);
+  const { alarms, alarms_set, object_rows_written = 0, record_batches = 0 } = await own.ledger();
+  assert.ok(alarms <= beats + 2, `${alarms} alarms for ${beats} pings of each of ${users.length} users`);
+  assert.ok(alarms_set <= alarms + 2, `${alarms_set} alarms set for ${alarms}`);
+  assert.ok(object_rows_written <= 2 * (beats + 1), `${object_rows_written} rows written`);
+  assert.equal(record_batches, 0);
+  // What a hub has an alarm for is the end of the token, in an hour.
+  for (const user of users) {
+    const { alarm_at } = await own.hubInfo(user);
+    assert.ok(alarm_at === null || alarm_at > Date.now() + 60 * INTERVAL_MS, `${user} has an alarm at ${alarm_at}`);
+  }
+  await own.stop();
+});
+
+test("pings go on when hubs and switchboards were evicted, and when the runtime was killed", async () => {
+  const own = await startServer({ vars });
+  const sockets = await Promise.all(["go-1", "go-2", "go-3"].map((user) =>
+    connected(own.connect(user, { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200 }))));
+  const seen = sockets.map(heartbeats);
+  await beat(seen, 1);
+  for (let i = 0; i < 2; i++) {
+    await Promise.all([own.evictAll("Switchboard"), own.evictAll()]);
+    await beat(seen, 2);
+  }
+  assert.ok(sockets.every(({ lifecycle }) => lifecycle.length === 1), "they stayed connected");
+  await own.kill();
+  await own.restart();
+  await until(() => sockets.every(({ connected }) => connected), { timeout: 30_000 });
+  await beat(seen, 2);
+  await own.stop();
+});
+
 /** Waits until every client was pinged `times` more; gives how often the most pinged one was. */
 async function beat(seen, times) {
   const start = seen.map(({ count }) => count);
