@@ -19,7 +19,7 @@ use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::{AckData, Decoder};
 use worker::{Error, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair, console_error};
 
-use super::Hub;
+use super::{Behind, Hub};
 use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall};
 use crate::sockets::{Connection, Socket, broadcast, close};
@@ -195,6 +195,7 @@ impl Hub {
                     #[cfg(feature = "conformance")]
                     auth,
                 } => {
+                    self.memory.borrow_mut().behind = Behind::Yes;
                     self.connect(&mut connection, namespace, resume)?;
                     #[cfg(feature = "conformance")]
                     crate::conformance::greet(&connection, namespace, &auth);

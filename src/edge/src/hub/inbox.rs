@@ -16,7 +16,7 @@ use dormouse_domain::session::Session;
 use dormouse_domain::switchboard::SwitchboardName;
 use worker::{Delay, Error, Result, console_error};
 
-use super::{Due, Hub, Owed};
+use super::{Behind, Due, Hub, Owed};
 use crate::hub_rpc::NudgeReply;
 use crate::instruments::{FailPoint, reach};
 use crate::sockets::{Connection, broadcast, listeners};
@@ -58,6 +58,11 @@ impl Hub {
         fan_out: FanOut,
     ) -> Result<HubReply> {
         reach(FailPoint::NudgeReceived).await?;
+        // While nobody was there the user may have been taken out of a room: that is in their own log.
+        let is_late = self.head(user)?.catch_up_at.is_some();
+        if is_late || self.memory.borrow().behind == Behind::Yes {
+            self.catch_up(user, Haste::Now).await?;
+        }
         for (room, n) in fan_out.places {
             let kind = fan_out.kind.clone();
             self.bring(user, Room::Shared(room), Entry { n, kind }).await?;
@@ -128,6 +133,7 @@ impl Hub {
                 break;
             }
         }
+        self.memory.borrow_mut().behind = Behind::No;
         for room in self
             .question(user, haste)?
             .wanted

@@ -78,6 +78,17 @@ struct Memory {
     owed: Owed,
     /// When retention was last looked after.
     pruned_at: Option<Timestamp>,
+    /// Whether the user has come and the record has not been asked since. Not lost while it matters: the
+    /// question that is under way keeps the hub awake, and one that failed is repeated by `catch_up_at`.
+    behind: Behind,
+}
+
+/// Whether something may have happened of which the hub knows nothing.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Behind {
+    #[default]
+    No,
+    Yes,
 }
 
 /// What is known of debts to the record.
@@ -319,6 +330,7 @@ impl Hub {
             polling: usize,
             cursor: u64,
             owed: usize,
+            memberships: dormouse_domain::membership::Memberships,
         }
         let polling = self
             .memory
@@ -336,6 +348,11 @@ impl Hub {
                 polling,
                 cursor: self.storage.head()?.map_or(0, |head| head.cursor),
                 owed: self.storage.outbox(100)?.owed.len(),
+                memberships: self
+                    .storage
+                    .head()?
+                    .map(|head| head.memberships)
+                    .unwrap_or_default(),
             },
         )
     }
