@@ -84,7 +84,11 @@ mod tests {
             ),
         ] {
             let now = Timestamp::from_ms(now);
-            assert_eq!(to_set(set, &deadlines, now), expected, "{set:?} {deadlines:?} {now:?}");
+            assert_eq!(
+                to_set(set, &deadlines, now),
+                expected,
+                "{set:?} {deadlines:?} {now:?}"
+            );
         }
     }
 }
