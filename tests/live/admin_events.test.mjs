@@ -11,7 +11,8 @@ const PATIENT = { timeout: 30_000 };
 let server;
 before(async () => {
   server = await startServer({
-    vars: { PING_INTERVAL_MS: "1800000", ACK_MODE: "required", ACK_TIMEOUT_MS: "200", RETRY_DELAYS_MS: "200" },
+    // Nothing else goes off by the clock.
+    vars: { PING_INTERVAL_MS: "1800000", CONNECT_TIMEOUT_MS: "300000", ACK_MODE: "required", ACK_TIMEOUT_MS: "200", RETRY_DELAYS_MS: "200" },
   });
 });
 
