@@ -73,6 +73,18 @@ pub(crate) struct Attend {
     pub(crate) wanted: Vec<Wanted>,
     /// The rooms the user's token puts them in, all of them, when the record has to be told.
     pub(crate) claims: Option<Vec<Claim>>,
+    /// Whether somebody waits for the answer.
+    pub(crate) haste: Haste,
+}
+
+/// How soon an answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Haste {
+    /// Somebody waits for it.
+    Now,
+    /// Within a second: when very many come at once, that spares the record.
+    Soon,
 }
 
 impl Attend {

@@ -6,7 +6,7 @@
 use crate::time::Timestamp;
 
 /// How long is gathered when nothing else makes it longer, in milliseconds.
-const WINDOW_MS: u64 = 10;
+pub const WINDOW_MS: u64 = 10;
 
 /// Queries that may follow each other at once.
 const BURST: u64 = 2;

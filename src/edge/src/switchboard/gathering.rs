@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use dormouse_domain::switchboard::pace::Pace;
+use dormouse_domain::switchboard::pace::{Pace, WINDOW_MS};
 use futures_channel::oneshot;
 use worker::Delay;
 
 use crate::clock;
+use crate::switchboard_rpc::Haste;
 
 /// Questions of many hubs, which are put to the record together.
 pub(super) struct Gathering<Q, A> {
@@ -20,6 +21,7 @@ pub(super) struct Gathering<Q, A> {
 /// Somebody who waits for an answer; dropped, there is none.
 pub(super) struct Waiter<Q, A> {
     pub(super) question: Q,
+    haste: Haste,
     answer: oneshot::Sender<A>,
 }
 
@@ -36,9 +38,14 @@ impl<Q, A> Default for Gathering<Q, A> {
 impl<Q, A> Gathering<Q, A> {
     /// Waits with a question. Somebody has to see to it that questions are answered: see
     /// [`Gathering::open`].
-    pub(super) fn wait(&self, question: Q) -> oneshot::Receiver<A> {
+    pub(super) fn wait(&self, question: Q, haste: Haste) -> oneshot::Receiver<A> {
         let (answer, answered) = oneshot::channel();
-        self.waiting.borrow_mut().push_back(Waiter { question, answer });
+        let waiter = Waiter {
+            question,
+            haste,
+            answer,
+        };
+        self.waiting.borrow_mut().push_back(waiter);
         answered
     }
 
@@ -68,17 +75,26 @@ impl<Q, A> Gathering<Q, A> {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.borrow().is_empty()
     }
+
+    fn is_hasty(&self) -> bool {
+        let waiting = self.waiting.borrow();
+        waiting.iter().any(|waiter| waiter.haste == Haste::Now)
+    }
 }
 
 /// Who sees to it that questions are answered, until this is dropped.
 pub(super) struct Opened<'a, Q, A>(&'a Gathering<Q, A>);
 
 impl<Q, A> Opened<'_, Q, A> {
-    /// Gathers for as long as it is not too early for the next query.
+    /// Gathers for as long as it is not too early for the next query and everybody has patience.
     pub(super) async fn gather(&self) {
-        let now = clock::now();
-        let at = self.0.pace.get().query_at(now);
-        Delay::from(Duration::from_millis(at.since(now))).await;
+        let at = self.0.pace.get().query_at(clock::now());
+        loop {
+            Delay::from(Duration::from_millis(WINDOW_MS)).await;
+            if clock::now() >= at || self.0.is_hasty() {
+                break;
+            }
+        }
         let mut pace = self.0.pace.get();
         pace.query(clock::now());
         self.0.pace.set(pace);

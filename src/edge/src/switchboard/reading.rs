@@ -41,11 +41,12 @@ impl Exchange {
             attendance,
             wanted,
             claims,
+            haste,
         } = attend;
         if let Some(attendance) = attendance {
             self.join(&user, attendance)?;
         }
-        let answer = self.reads.wait(Question { user, wanted, claims });
+        let answer = self.reads.wait(Question { user, wanted, claims }, haste);
         self.read();
         match answer.await {
             Ok(missed) => json(200, &missed),

@@ -11,6 +11,7 @@ use super::reading::unavailable;
 use crate::bindings;
 use crate::d1::{OwedDelivery, UserDelivery};
 use crate::instruments::{FailPoint, reach};
+use crate::switchboard_rpc::Haste;
 
 /// Rows that are written with one statement, each about 400 bytes of it.
 const ROWS: usize = 2_000;
@@ -24,7 +25,7 @@ pub(super) struct Debt {
 impl Exchange {
     /// Answers when what a hub owes is written.
     pub(super) async fn settle(self: &Rc<Self>, user: UserId, owed: Vec<OwedDelivery>) -> Result<Response> {
-        let written = self.debts.wait(Debt { user, owed });
+        let written = self.debts.wait(Debt { user, owed }, Haste::Soon);
         self.write();
         match written.await {
             Ok(()) => Response::empty(),
