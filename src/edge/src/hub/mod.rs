@@ -220,7 +220,7 @@ impl Hub {
                 event,
                 data,
             } => {
-                self.emit_custom(user, rooms.as_deref(), event, data)?;
+                self.emit_custom(user, rooms.as_deref(), event, data).await?;
                 json(200, &self.reply(user, from)?)
             }
             HubCall::PresenceUpdate { from, users } => {
