@@ -5,6 +5,9 @@ use crate::time::Timestamp;
 /// When a walk that has ended with its process goes on, in milliseconds.
 pub const RESUME_MS: u64 = 30_000;
 
+/// How late an alarm may be before it is taken for lost, in milliseconds.
+const LOST_MS: u64 = 10_000;
+
 /// What a switchboard may have to wake up for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Deadlines {
@@ -19,9 +22,10 @@ pub struct Deadlines {
 }
 
 /// The time to set the alarm to; `None` when it may stay as it is. One that is set too early is left
-/// alone: moving it costs as much as the wake-up it saves.
+/// alone: moving it costs as much as the wake-up it saves. One that should have gone off long ago is set
+/// again.
 #[must_use]
-pub fn to_set(set: Option<Timestamp>, deadlines: &Deadlines) -> Option<Timestamp> {
+pub fn to_set(set: Option<Timestamp>, deadlines: &Deadlines, now: Timestamp) -> Option<Timestamp> {
     let Deadlines {
         resume,
         departure,
@@ -29,7 +33,8 @@ pub fn to_set(set: Option<Timestamp>, deadlines: &Deadlines) -> Option<Timestamp
         report,
     } = *deadlines;
     let due = [resume, departure, tick, report].into_iter().flatten().min()?;
-    let early_enough = set.is_some_and(|set| set <= due);
+    let due = due.max(now);
+    let early_enough = set.is_some_and(|set| set <= due && now.since(set) < LOST_MS);
     (!early_enough).then_some(due)
 }
 
@@ -47,32 +52,43 @@ mod tests {
             tick: at(20),
             report: at(10),
         };
-        for (set, deadlines, expected) in [
-            (None, idle, None),
-            (at(7), idle, None),
-            (None, busy, at(5)),
-            (at(5), busy, None),
-            (at(4), busy, None),
-            (at(6), busy, at(5)),
+        for (set, deadlines, now, expected) in [
+            (None, idle, 1, None),
+            (at(7), idle, 1, None),
+            (None, busy, 1, at(5)),
+            (at(5), busy, 1, None),
+            (at(4), busy, 1, None),
+            (at(6), busy, 1, at(5)),
+            (None, busy, 8, at(8)),
+            (at(5), busy, 4 + LOST_MS, None),
+            (at(5), busy, 5 + LOST_MS, at(5 + LOST_MS)),
+            (at(5), idle, 5 + LOST_MS, None),
             (
                 None,
                 Deadlines {
                     departure: None,
                     ..busy
                 },
+                1,
                 at(10),
             ),
-            (None, Deadlines { tick: at(3), ..busy }, at(3)),
+            (None, Deadlines { tick: at(3), ..busy }, 1, at(3)),
             (
                 None,
                 Deadlines {
                     resume: at(2),
                     ..busy
                 },
+                1,
                 at(2),
             ),
         ] {
-            assert_eq!(to_set(set, &deadlines), expected, "{set:?} {deadlines:?}");
+            let now = Timestamp::from_ms(now);
+            assert_eq!(
+                to_set(set, &deadlines, now),
+                expected,
+                "{set:?} {deadlines:?} {now:?}"
+            );
         }
     }
 }

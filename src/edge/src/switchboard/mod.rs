@@ -184,7 +184,7 @@ impl Exchange {
 
     // ---- events ----
 
-    /// Comes before every event: whatever was under way when the object was last evicted goes on.
+    /// Comes before every event: whatever was under way when the object was last evicted, or failed, goes on.
     fn wake(self: &Rc<Self>, name: SwitchboardName) -> Result<()> {
         if self.board.borrow().is_none() {
             let jobs = self.storage.jobs()?;
@@ -192,6 +192,7 @@ impl Exchange {
             self.board.replace(Some(board));
             self.resume(jobs);
         }
+        self.walk();
         Ok(())
     }
 
@@ -255,13 +256,14 @@ impl Exchange {
             let report = board.reporting.map(|reporting| reporting.due_at);
             (board.tick_at, report)
         })?;
+        let now = clock::now();
         let deadlines = Deadlines {
-            resume: is_under_way.then(|| clock::now().after_ms(RESUME_MS)),
+            resume: is_under_way.then(|| now.after_ms(RESUME_MS)),
             departure,
             tick,
             report,
         };
-        let to_set = alarm::to_set(set, &deadlines);
+        let to_set = alarm::to_set(set, &deadlines, now);
         self.alarm.set(Alarm::Known(to_set.or(set)));
         match to_set {
             Some(at) => self.storage.set_alarm(at).await,

@@ -125,7 +125,7 @@ impl Exchange {
         json(200, &EmitReply { users, rooms })
     }
 
-    /// Goes on with what was under way when the object was last evicted.
+    /// Takes up what was under way when the object was last evicted.
     pub(super) fn resume(self: &Rc<Self>, jobs: Vec<Job>) {
         for job in jobs {
             match job.progress {
@@ -135,7 +135,6 @@ impl Exchange {
                 Progress::Retrying(left) => self.retry(job.id, left),
             }
         }
-        self.walk();
     }
 
     fn begin(&self, task: Task, circle: Circle, after: Option<UserId>, missed: Vec<UserId>) {
