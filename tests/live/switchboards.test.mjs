@@ -30,7 +30,7 @@ test("a connection that races a push has it, whichever comes first", async () =>
     }),
   );
   for (const socket of sockets) await got(socket, ids);
-  for (const user of users) await holds(server, user, ids);
+  await Promise.all(users.map((user) => holds(server, user, ids)));
 });
 
 test("a membership that begins while pushes are sent begins at one of them, and none is lost after it", async () => {
@@ -99,7 +99,7 @@ test("clients that come and go while pushes are sent miss nothing", async () => 
   const sockets = await flapping;
   const last = await pushedTo(server, "room:flaps");
   for (const socket of sockets) await got(socket, [last]);
-  for (const user of users) await holds(server, user, [...ids, last]);
+  await Promise.all(users.map((user) => holds(server, user, [...ids, last])));
 });
 
 // ---- what may fail ----
@@ -128,7 +128,7 @@ test("evicted switchboards and evicted hubs together miss nothing", async () => 
     ids.push(id);
   }
   for (const socket of sockets) await got(socket, ids);
-  for (const user of users) await holds(server, user, ids);
+  await Promise.all(users.map((user) => holds(server, user, ids)));
 });
 
 /** Where a hub's question, or what it owes, can be lost. */
@@ -199,7 +199,7 @@ for (const [from, to] of [[4, 2], [2, 5]]) {
     await attending(own, here, gone);
     ids.push(await pushedTo(own, "room:moved"));
     for (const socket of sockets.slice(0, 9)) await got(socket, ids);
-    for (const user of users) await holds(own, user, ids);
+    await Promise.all(users.map((user) => holds(own, user, ids)));
     // Those of before are empty by and by, and are not asked any more.
     await until(async () => (await registered()).every((name) => name.endsWith(`/${to}`)), {
       ...PATIENT,
