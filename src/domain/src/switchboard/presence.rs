@@ -71,10 +71,15 @@ pub struct PresenceChange {
 pub struct News(BTreeMap<UserId, (Known, Vec<SharedRoom>)>);
 
 impl News {
-    /// A user who is in `rooms` came or went.
+    /// A user came into `rooms`, or went. Who comes into one room after the other has come into all of them.
     pub fn note(&mut self, user: UserId, known: Known, rooms: &[SharedRoom]) {
-        self.0
-            .insert(user, (known, departments(rooms).cloned().collect()));
+        let mut all: Vec<SharedRoom> = departments(rooms).cloned().collect();
+        if let (Known::Online { .. }, Some((Known::Online { .. }, before))) = (known, self.0.get(&user)) {
+            all.extend(before.iter().cloned());
+            all.sort_unstable();
+            all.dedup();
+        }
+        self.0.insert(user, (known, all));
     }
 
     /// The rooms whose members may have to hear of it.
@@ -191,6 +196,16 @@ mod tests {
             format!("{user}: {}", seen.join(" "))
         };
         to_tell(roster, changes).iter().map(words).collect()
+    }
+
+    #[test]
+    fn who_comes_into_one_room_after_the_other_has_come_into_both_and_who_goes_is_gone() {
+        let mut news = News::default();
+        news.note(user("a"), ONLINE, &rooms(&["dept:x"]));
+        news.note(user("a"), ONLINE, &rooms(&["dept:y"]));
+        assert_eq!(news.rooms(), rooms(&["dept:x", "dept:y"]).into_iter().collect());
+        news.note(user("a"), OFFLINE, &rooms(&["dept:y"]));
+        assert_eq!(news.rooms(), rooms(&["dept:y"]).into_iter().collect());
     }
 
     #[test]

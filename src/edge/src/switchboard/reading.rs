@@ -58,6 +58,7 @@ impl Exchange {
         let is_admin = attendance.rooms.contains(&SharedRoom::Admin);
         let at = attendance.at;
         let seen = self.seen_if_absent(user)?;
+        let before = self.roster(|roster| roster.get(user).map(|member| member.attendance.rooms.clone()))?;
         let arrival = self.roster(|roster| roster.attend(user, attendance, seen.as_ref()))?;
         match arrival {
             Arrival::Came | Arrival::Changed => {}
@@ -70,7 +71,13 @@ impl Exchange {
         self.stored(self.storage.put(user, &member))?;
         if arrival == Arrival::Came {
             self.report.borrow_mut().join();
-            self.note(user, Known::Online { since: at }, &member.attendance.rooms)?;
+        }
+        // Those of a room that is new to the user hear of them as of somebody who comes.
+        let before = before.unwrap_or_default();
+        let mut gained = member.attendance.rooms.clone();
+        gained.retain(|room| matches!(room, SharedRoom::Dept(_)) && !before.contains(room));
+        if arrival == Arrival::Came || !gained.is_empty() {
+            self.note(user, Known::Online { since: at }, &gained)?;
         }
         if is_admin {
             self.announce_admins()?;
