@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import WebSocket from "ws";
 import { until } from "./client.mjs";
 import { attending, pushedTo } from "./rooms.mjs";
-import { eventOf } from "./raw.mjs";
 
 const PATIENT = { timeout: 120_000 };
+/** What a frame with an event begins with. */
+const EVENT = "42/notifications,";
 /** Users who connect at the same time. */
 const WIDTH = 40;
 /** The bill is settled when nothing was added to it for so long. */
@@ -49,10 +50,10 @@ export class Crowd {
       const frame = data.toString();
       if (frame.startsWith("0")) ws.send("40/notifications,");
       else if (frame === "2") ws.send("3");
-      else {
-        const event = eventOf(frame);
-        if (event?.name === "authenticated") member.joined = true;
-        if (event?.name === "notification:new") member.events.push({ at: performance.now(), data: event.data });
+      else if (frame.startsWith(EVENT)) {
+        const [name, data] = JSON.parse(frame.slice(EVENT.length));
+        if (name === "authenticated") member.joined = true;
+        if (name === "notification:new") member.events.push({ at: performance.now(), data });
       }
     });
     await until(() => member.joined, { ...PATIENT, what: `${member.user} is connected` });
@@ -80,8 +81,15 @@ export class Crowd {
   acknowledge(id) {
     for (const { ws, events } of this.members) {
       const { recipient_id } = events.find(({ data }) => data.id === id).data;
-      ws.send(`42/notifications,${JSON.stringify(["notification:acknowledge", { recipient_id }])}`);
+      ws.send(`${EVENT}${JSON.stringify(["notification:acknowledge", { recipient_id }])}`);
     }
+  }
+
+  /** Waits until the record has it as delivered to everybody: then nothing of it is under way any more. */
+  async delivered(id) {
+    const sql = "SELECT count(*) AS count FROM deliveries WHERE notification_id = ?1 AND status = 'delivered'";
+    const all = async () => (await this.#server.db.all(sql, id))[0].count === this.members.length;
+    await until(all, { ...PATIENT, what: `${id} is delivered to all` });
   }
 
   /** When each was sent it, in order. */
@@ -128,7 +136,6 @@ export async function acknowledging(server, crowd) {
   assert.deepEqual(await crowd.got(id), []);
   return billed(server, async () => {
     crowd.acknowledge(id);
-    const sql = "SELECT count(*) AS count FROM deliveries WHERE notification_id = ?1 AND status = 'delivered'";
-    await until(async () => (await server.db.all(sql, id))[0].count === crowd.members.length, { ...PATIENT, what: "all are delivered" });
+    await crowd.delivered(id);
   });
 }

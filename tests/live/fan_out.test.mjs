@@ -21,7 +21,7 @@ async function room(at, name, { online, offline = 0 }) {
   const users = names(`${name}-on`, online);
   const away = names(`${name}-off`, offline);
   await changeMembers(at, `room:${name}`, { add: [...users, ...away] });
-  for (const user of away) await visit(at, user);
+  await Promise.all(away.map((user) => visit(at, user)));
   const sockets = await tabs(at, users, RECONNECTING);
   await attending(at, users, away);
   return { users, away, sockets };
@@ -34,9 +34,9 @@ async function checkAll(at, { users, away, sockets }, ids, { timeout } = PATIENT
     timeout,
     what: () => `${sockets.filter((socket) => !has(socket)).length} of ${sockets.length} clients lack something`,
   });
-  for (const user of [...users, ...away]) await holds(at, user, ids);
+  await Promise.all([...users, ...away].map((user) => holds(at, user, ids)));
+  await Promise.all(sockets.map(settled));
   for (const socket of sockets) {
-    await settled(socket);
     const connections = socket.lifecycle.filter(({ name }) => name === "connect").length;
     if (connections === 1) assert.deepEqual(received(socket).toSorted(), ids.toSorted());
   }
@@ -63,7 +63,7 @@ test("members who are offline are not called", async () => {
   const own = await startServer({ vars: quiet });
   const away = names("away", 20);
   await changeMembers(own, "room:empty", { add: away });
-  for (const user of away.slice(0, 4)) await visit(own, user);
+  await Promise.all(away.slice(0, 4).map((user) => visit(own, user)));
   await attending(own, [], away);
   await own.resetLedger();
   await pushedTo(own, "room:empty");

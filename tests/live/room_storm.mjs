@@ -1,37 +1,28 @@
 // Users come and go, are put into rooms and taken out, rooms and users are pushed to, and objects are evicted, all at random
 // and at the same time. An oracle that knows only what was answered, and when, says who must have what.
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { received } from "./checks.mjs";
 import { connected, nextEvent, until } from "./client.mjs";
+import { onServerInMemory } from "./in_memory.mjs";
 import { PATIENT, attending, list, member, names, settled } from "./rooms.mjs";
-import { startServer } from "./server.mjs";
 
-const MEMORY = "/dev/shm";
 const SWITCHBOARDS = 4;
 /** What an evicted switchboard has forgotten it hears with the next ticks. */
 const VARS = { PING_INTERVAL_MS: "2000", PING_TIMEOUT_MS: "60000" };
 const ROOMS = names("room:storm", 4);
 const DEPARTMENTS = names("storm", 3);
-/** Actions under way at the same time. */
-const WIDTH = 8;
+/** Actions under way at the same time: one for so many users, and at least so many. */
+const USERS_AN_ACTION = 10;
+const LEAST_WIDTH = 8;
 const MOST_TABS = 2;
 /** What happens, and how often in comparison. */
 const ACTIONS = {
   connect: 10, disconnect: 6, add: 6, remove: 5, pushToRooms: 8, broadcast: 1, pushToUser: 3, read: 3, evictSwitchboard: 2, evictHub: 4,
 };
 
-/** Runs the storm on a server of its own; what was wrong in the end, in words, and figures. Its data is in memory where that can be. */
-export async function roomStormOnServer(bundle, options) {
-  const persist = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "dormouse-room-storm-"));
-  const server = await startServer({ bundle, persist, vars: { ...VARS, SWITCHBOARDS: String(SWITCHBOARDS) } });
-  try {
-    return await new Storm(server, options).run();
-  } finally {
-    await server.stop();
-    rmSync(persist, { recursive: true, force: true, maxRetries: 3 });
-  }
+/** Runs the storm on a server of its own; what was wrong in the end, in words, and figures. */
+export function roomStormOnServer(bundle, options) {
+  const vars = { ...VARS, SWITCHBOARDS: String(SWITCHBOARDS) };
+  return onServerInMemory({ bundle, vars }, (server) => new Storm(server, options).run());
 }
 
 class Storm {
@@ -39,6 +30,7 @@ class Storm {
   #users;
   #dice;
   #ms;
+  #width;
   #note;
   #pushes = [];
   /** Changes of each user's place in each room that the API was asked for, one after the other. */
@@ -56,13 +48,14 @@ class Storm {
     }));
     this.#dice = dice(seed);
     this.#ms = ms;
+    this.#width = Math.max(LEAST_WIDTH, Math.floor(users / USERS_AN_ACTION));
     this.#note = note;
   }
 
   async run() {
     // From their first contact on, everybody has what is announced, and what their department is told.
-    for (let i = 0; i < this.#users.length; i += WIDTH) {
-      await Promise.all(this.#users.slice(i, i + WIDTH).map((user) => this.#open(user)));
+    for (let i = 0; i < this.#users.length; i += this.#width) {
+      await Promise.all(this.#users.slice(i, i + this.#width).map((user) => this.#open(user)));
     }
     await attending(this.#server, this.#users.map(({ name }) => name), [], { timeout: 60_000 });
     this.#note(`${this.#users.length} users are there`);
@@ -70,10 +63,10 @@ class Storm {
     const act = async () => {
       while (performance.now() < end) await this.#act();
     };
-    await Promise.all(Array.from({ length: WIDTH }, act));
+    await Promise.all(Array.from({ length: this.#width }, act));
     this.#note(`it is over: ${JSON.stringify(this.#done)}`);
     await this.#check();
-    return { wrong: this.#wrong, figures: { ...this.#done, pushes: this.#pushes.length } };
+    return { wrong: this.#wrong, figures: { ...this.#done, pushes: this.#pushes.length, ...this.#verdicts() } };
   }
 
   // ---- what happens ----
@@ -186,6 +179,13 @@ class Storm {
     return ["must", "may"].find((verdict) => verdicts.includes(verdict)) ?? "not";
   }
 
+  /** How many of the deliveries there could be must, may and must not be. */
+  #verdicts() {
+    const counts = { must: 0, may: 0, not: 0 };
+    for (const push of this.#pushes) for (const user of this.#users) counts[this.#verdict(push, user)] += 1;
+    return counts;
+  }
+
   #verdictOfRoom(push, room, { name }) {
     const changes = this.#changes.get(`${room} ${name}`) ?? [];
     const before = changes.filter(({ ended }) => ended < push.begun).at(-1);
@@ -210,8 +210,8 @@ class Storm {
       until(() => lacking().length === 0, { timeout: 60_000, what: () => `it at ${lacking().length} of ${tabs.length} clients` }),
     );
     for (const user of there) for (const tab of user.tabs) await this.#checkTab(user, tab);
-    for (let i = 0; i < this.#users.length; i += WIDTH) {
-      await Promise.all(this.#users.slice(i, i + WIDTH).map((user) => this.#checkList(user)));
+    for (let i = 0; i < this.#users.length; i += this.#width) {
+      await Promise.all(this.#users.slice(i, i + this.#width).map((user) => this.#checkList(user)));
     }
   }
 

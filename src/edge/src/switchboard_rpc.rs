@@ -83,7 +83,7 @@ pub(crate) struct Attend {
 pub(crate) enum Haste {
     /// Somebody waits for it.
     Now,
-    /// Within a second: when very many come at once, that spares the record.
+    /// Within little more than a second: when very many come at once, that spares the record.
     Soon,
 }
 

@@ -1,7 +1,8 @@
 //! How often a switchboard turns to the record.
 //!
 //! What comes in is gathered for a moment, so that many hubs share one query. Two queries may follow each
-//! other at once, so that who comes alone need not wait; after that there is one a second.
+//! other at once, so that who comes alone need not wait; after that there is one in 1.2 seconds: 1,000 users of
+//! four switchboards who come back within 10 s cost at most 44.
 
 use crate::time::Timestamp;
 
@@ -12,7 +13,7 @@ pub const WINDOW_MS: u64 = 10;
 const BURST: u64 = 2;
 
 /// After how long there may be one more, in milliseconds.
-const INTERVAL_MS: u64 = 1_000;
+const INTERVAL_MS: u64 = 1_200;
 
 /// When the next query may be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// When to make the query for what comes in at `now`: at most a second later.
+    /// When to make the query for what comes in at `now`: at most 1.2 seconds later.
     #[must_use]
     pub fn query_at(self, now: Timestamp) -> Timestamp {
         let ahead = BURST.saturating_sub(1).saturating_mul(INTERVAL_MS);
@@ -68,16 +69,16 @@ mod tests {
     }
 
     #[test]
-    fn many_who_come_within_ten_seconds_are_served_by_twelve_queries() {
+    fn many_who_come_within_ten_seconds_are_served_by_eleven_queries() {
         for between in [1, 10, 40, 997] {
             let arrivals = (0..).map(|n| 100_000 + n * between);
             let made = queries(arrivals.take_while(|at| *at < 110_000));
-            assert!(made.len() <= 12, "{between}: {made:?}");
+            assert!(made.len() <= 11, "{between}: {made:?}");
         }
     }
 
     #[test]
-    fn nobody_waits_longer_than_a_second() {
+    fn nobody_waits_longer_than_the_interval() {
         let mut pace = Pace::default();
         for n in 0..100 {
             let now = Timestamp::from_ms(100_000 + n);

@@ -79,8 +79,8 @@ pub struct Member {
     pub attendance: Attendance,
 }
 
-/// A user who was in the roster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A user who left, for now or for good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// When they left.
     pub at: Timestamp,
@@ -93,7 +93,7 @@ pub struct Seen {
 pub enum Arrival {
     /// The user was offline.
     Came,
-    /// The user was online, in other rooms or with other needs.
+    /// The user was online, in other rooms or with other needs, or was about to leave.
     Changed,
     /// It was known.
     Same,
@@ -106,7 +106,7 @@ pub enum Arrival {
 pub enum Heard {
     /// Nothing that has to be stored.
     Nothing,
-    /// The user has other needs.
+    /// The user has other needs, or does not leave after all.
     Changed,
     /// The user is offline and was taken out.
     Gone(Member, Seen),
@@ -124,10 +124,17 @@ pub struct Roster {
     leaving: BTreeMap<UserId, Timestamp>,
 }
 
-impl FromIterator<(UserId, Member)> for Roster {
-    fn from_iter<T: IntoIterator<Item = (UserId, Member)>>(members: T) -> Self {
+impl FromIterator<(UserId, Member, Option<Seen>)> for Roster {
+    /// The roster as it was stored: who was seen to leave after they came is leaving.
+    fn from_iter<T: IntoIterator<Item = (UserId, Member, Option<Seen>)>>(members: T) -> Self {
         let mut roster = Self::default();
-        for (user, member) in members {
+        for (user, mut member, seen) in members {
+            if let Some(Seen { at, .. }) = seen
+                && at > member.attendance.at
+            {
+                member.attendance.at = at;
+                roster.leaving.insert(user.clone(), at.after_ms(LEAVE_GRACE_MS));
+            }
             roster.put(user, member);
         }
         roster
@@ -150,10 +157,14 @@ impl Roster {
         if attendance.at < known.attendance.at {
             return Arrival::Stale;
         }
-        self.leaving.remove(user);
+        let was_leaving = self.leaving.remove(user).is_some();
         known.attendance.at = attendance.at;
         if known.attendance == attendance {
-            return Arrival::Same;
+            return if was_leaving {
+                Arrival::Changed
+            } else {
+                Arrival::Same
+            };
         }
         let since = known.since;
         self.take(user);
@@ -162,15 +173,28 @@ impl Roster {
     }
 
     /// A hub says that its user has left, at `at`; it is `now`. Unless they come back they are due by and by.
-    pub fn leave(&mut self, user: &UserId, at: Timestamp, now: Timestamp) {
-        if let Some(member) = self.members.get_mut(user)
-            && at > member.attendance.at
-        {
-            member.attendance.at = at;
-            self.leaving
-                .entry(user.clone())
-                .or_insert_with(|| now.after_ms(LEAVE_GRACE_MS));
+    /// `seen` is what is known of one who is not in the roster. Gives what is to be stored.
+    pub fn leave(
+        &mut self,
+        user: &UserId,
+        at: Timestamp,
+        seen: Option<Seen>,
+        now: Timestamp,
+    ) -> Option<Seen> {
+        let Some(member) = self.members.get_mut(user) else {
+            // Overtaken by this, what the hub said before must not bring them back.
+            let before = seen.unwrap_or_default();
+            return (before.at < at).then_some(Seen { at, ..before });
+        };
+        if at <= member.attendance.at {
+            return None;
         }
+        member.attendance.at = at;
+        self.leaving
+            .entry(user.clone())
+            .or_insert_with(|| now.after_ms(LEAVE_GRACE_MS));
+        let rooms = member.attendance.rooms.clone();
+        Some(Seen { at, rooms })
     }
 
     /// A hub has answered.
@@ -189,38 +213,33 @@ impl Roster {
             }
             Who::Moved if at > known_at => self.take(user).map_or(Heard::Nothing, Heard::Moved),
             Who::Somebody(needs) if at >= known_at => {
-                self.leaving.remove(user);
+                let was_leaving = self.leaving.remove(user).is_some();
                 member.attendance.at = at;
-                if member.attendance.needs == needs {
-                    return Heard::Nothing;
-                }
-                member.attendance.needs = needs;
+                let before = std::mem::replace(&mut member.attendance.needs, needs);
                 self.note_needs(user, needs);
-                Heard::Changed
+                if needs != before || was_leaving {
+                    Heard::Changed
+                } else {
+                    Heard::Nothing
+                }
             }
             Who::Nobody | Who::Moved | Who::Somebody(_) => Heard::Nothing,
         }
     }
 
     /// Takes out those who have left and did not come back by `now`.
-    pub fn depart(&mut self, now: Timestamp) -> Vec<(UserId, Member, Seen)> {
+    pub fn depart(&mut self, now: Timestamp) -> Vec<(UserId, Member)> {
         let due: Vec<UserId> = self
             .leaving
             .iter()
             .filter(|(_, at)| **at <= now)
             .map(|(user, _)| user.clone())
             .collect();
-        let mut departed = Vec::with_capacity(due.len());
-        for user in due {
-            if let Some(member) = self.take(&user) {
-                let seen = Seen {
-                    at: member.attendance.at,
-                    rooms: member.attendance.rooms.clone(),
-                };
-                departed.push((user, member, seen));
-            }
-        }
-        departed
+        let taken = due.into_iter().filter_map(|user| {
+            let member = self.take(&user)?;
+            Some((user, member))
+        });
+        taken.collect()
     }
 
     /// When the next of those who have left is due.
@@ -365,19 +384,6 @@ impl Roster {
 }
 
 impl Seen {
-    /// A user who is not in the roster, of whom `before` is known, has left at `at`; `None` when that is not
-    /// new.
-    #[must_use]
-    pub fn left(before: Option<Self>, at: Timestamp) -> Option<Self> {
-        match before {
-            None => Some(Self {
-                at,
-                rooms: Vec::new(),
-            }),
-            Some(before) => (before.at < at).then_some(Self { at, ..before }),
-        }
-    }
-
     /// What somebody who shares `sharing` may know of the user.
     #[must_use]
     pub fn known(&self, sharing: Option<&[SharedRoom]>) -> Known {
@@ -454,6 +460,13 @@ mod tests {
         }
     }
 
+    fn seen(ms: u64, names: &[&str]) -> Seen {
+        Seen {
+            at: at(ms),
+            rooms: rooms(names),
+        }
+    }
+
     fn reply(ms: u64, who: Who) -> HubReply {
         HubReply { at: at(ms), who }
     }
@@ -498,55 +511,70 @@ mod tests {
 
     #[test]
     fn who_has_left_before_they_came_was_there() {
-        let seen = |ms, names| Seen {
-            at: at(ms),
-            rooms: rooms(names),
-        };
         for (before, expected) in [
             (None, Some(seen(20, &[]))),
             (Some(seen(10, &["dept:a"])), Some(seen(20, &["dept:a"]))),
             (Some(seen(20, &["dept:a"])), None),
         ] {
-            assert_eq!(Seen::left(before.clone(), at(20)), expected, "{before:?}");
+            let mut roster = Roster::default();
+            let left = roster.leave(&user("u1"), at(20), before.clone(), at(100));
+            assert_eq!(left, expected, "{before:?}");
+            assert_eq!(roster.departs_at(), None);
         }
     }
 
     #[test]
     fn who_leaves_stays_for_a_moment_and_is_still_walked() {
         let mut roster = roster(&[("u1", &["dept:a"])]);
-        roster.leave(&user("u1"), at(12), at(100));
+        assert_eq!(roster.leave(&user("u1"), at(10), None, at(100)), None);
+        let left = roster.leave(&user("u1"), at(12), None, at(100));
+        assert_eq!(left, Some(seen(12, &["dept:a"])));
         assert_eq!(roster.departs_at(), Some(at(100 + LEAVE_GRACE_MS)));
         assert_eq!(roster.online_in(&rooms(&["dept:a"])[0]), 1);
         assert!(roster.depart(at(99 + LEAVE_GRACE_MS)).is_empty());
         let departed = roster.depart(at(100 + LEAVE_GRACE_MS));
-        let seen = Seen {
-            at: at(12),
-            rooms: rooms(&["dept:a"]),
-        };
-        assert_eq!(
-            departed.into_iter().map(|(_, _, seen)| seen).collect::<Vec<_>>(),
-            [seen]
-        );
+        assert_eq!(departed.first().unwrap().0, user("u1"));
         assert_eq!((roster.online(), roster.departs_at()), (0, None));
         assert_eq!(roster.online_in(&rooms(&["dept:a"])[0]), 0);
     }
 
     #[test]
-    fn who_comes_back_in_time_stays() {
+    fn who_leaves_still_does_after_an_eviction() {
+        for (left, leaves) in [
+            (None, None),
+            (Some(9), None),
+            (Some(10), None),
+            (Some(11), Some(11)),
+        ] {
+            let member = Member {
+                since: at(5),
+                attendance: attendance(10, &["dept:a"], QUIET),
+            };
+            let seen = left.map(|ms| seen(ms, &["dept:a"]));
+            let roster: Roster = [(user("u1"), member, seen)].into_iter().collect();
+            assert_eq!(roster.online(), 1);
+            let departs_at = leaves.map(|ms| at(ms + LEAVE_GRACE_MS));
+            assert_eq!(roster.departs_at(), departs_at, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn who_comes_back_in_time_stays_and_that_is_stored() {
         let back: [fn(&mut Roster) -> bool; 2] = [
-            |roster| roster.attend(&user("u1"), attendance(13, &["dept:a"], QUIET), None) == Arrival::Same,
-            |roster| roster.hear(&user("u1"), reply(13, Who::Somebody(QUIET))) == Heard::Nothing,
+            |roster| roster.attend(&user("u1"), attendance(13, &["dept:a"], QUIET), None) == Arrival::Changed,
+            |roster| roster.hear(&user("u1"), reply(13, Who::Somebody(QUIET))) == Heard::Changed,
         ];
         for comes_back in back {
             let mut roster = roster(&[("u1", &["dept:a"])]);
-            roster.leave(&user("u1"), at(12), at(100));
+            roster.leave(&user("u1"), at(12), None, at(100));
             // Said before they left.
             let late = roster.attend(&user("u1"), attendance(11, &[], QUIET), None);
             assert_eq!((late, roster.departs_at().is_some()), (Arrival::Stale, true));
             assert!(comes_back(&mut roster));
             assert_eq!(roster.departs_at(), None);
+            assert_eq!(roster.get(&user("u1")).unwrap().attendance.at, at(13));
             // Of the one before.
-            roster.leave(&user("u1"), at(12), at(100));
+            assert_eq!(roster.leave(&user("u1"), at(12), None, at(100)), None);
             assert_eq!(roster.departs_at(), None);
         }
     }
@@ -570,7 +598,7 @@ mod tests {
         ] {
             let mut roster = roster(&[("u1", &["dept:a"])]);
             if leaving {
-                roster.leave(&user("u1"), at(12), at(100));
+                roster.leave(&user("u1"), at(12), None, at(100));
             }
             let heard = match roster.hear(&user("u1"), answer) {
                 Heard::Nothing => "nothing",

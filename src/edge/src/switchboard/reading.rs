@@ -57,14 +57,9 @@ impl Exchange {
     fn join(self: &Rc<Self>, user: &UserId, attendance: Attendance) -> Result<()> {
         let is_admin = attendance.rooms.contains(&SharedRoom::Admin);
         let at = attendance.at;
-        let seen = if self.roster(|roster| roster.get(user).is_none())? {
-            self.storage.seen(&[user])?
-        } else {
-            Vec::new()
-        };
-        let seen = seen.first().map(|(_, seen)| seen);
+        let seen = self.seen_if_absent(user)?;
         let before = self.roster(|roster| roster.get(user).map(|member| member.attendance.rooms.clone()))?;
-        let arrival = self.roster(|roster| roster.attend(user, attendance, seen))?;
+        let arrival = self.roster(|roster| roster.attend(user, attendance, seen.as_ref()))?;
         match arrival {
             Arrival::Came | Arrival::Changed => {}
             Arrival::Same | Arrival::Stale => return Ok(()),
@@ -92,25 +87,29 @@ impl Exchange {
 
     /// A hub says that nobody is there any more.
     pub(super) fn leave(self: &Rc<Self>, user: &UserId, at: Timestamp) -> Result<()> {
-        if self.roster(|roster| roster.get(user).is_none())? {
-            // Overtaken by this, what the hub said before must not bring them back.
-            let seen = self.storage.seen(&[user])?;
-            let before = seen.into_iter().next().map(|(_, seen)| seen);
-            return match Seen::left(before, at) {
-                Some(seen) => self.storage.see(user, &seen),
-                None => Ok(()),
-            };
+        let seen = self.seen_if_absent(user)?;
+        let left = self.roster(|roster| roster.leave(user, at, seen, clock::now()))?;
+        if let Some(seen) = left {
+            self.stored(self.storage.see(user, &seen))?;
+            self.arm_later();
         }
-        self.roster(|roster| roster.leave(user, at, clock::now()))?;
-        self.arm_later();
         Ok(())
+    }
+
+    /// What is known of a user who is not in the roster.
+    fn seen_if_absent(&self, user: &UserId) -> Result<Option<Seen>> {
+        if self.roster(|roster| roster.get(user).is_some())? {
+            return Ok(None);
+        }
+        let seen = self.storage.seen(&[user])?;
+        Ok(seen.into_iter().next().map(|(_, seen)| seen))
     }
 
     /// Takes out those who have left and did not come back.
     pub(super) fn depart(self: &Rc<Self>) -> Result<()> {
-        for (user, member, seen) in self.roster(|roster| roster.depart(clock::now()))? {
-            self.stored(self.storage.depart(&user, &seen))?;
-            self.gone(&user, seen.at, &member.attendance.rooms)?;
+        for (user, member) in self.roster(|roster| roster.depart(clock::now()))? {
+            self.stored(self.storage.remove(&user))?;
+            self.gone(&user, member.attendance.at, &member.attendance.rooms)?;
         }
         Ok(())
     }
@@ -124,7 +123,8 @@ impl Exchange {
                 None => Ok(()),
             },
             Heard::Gone(member, seen) => {
-                self.stored(self.storage.depart(user, &seen))?;
+                self.stored(self.storage.see(user, &seen))?;
+                self.stored(self.storage.remove(user))?;
                 self.gone(user, seen.at, &member.attendance.rooms)
             }
             // They are online still, elsewhere.

@@ -2,7 +2,8 @@
 //! not forget.
 //!
 //! Nothing is created before something is to be stored. A user who comes costs a row written, one who leaves
-//! two; a hub that says the same again costs none.
+//! two: that they leave, so that they do after an eviction too, and that they are out. A hub that says the same
+//! again costs none.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -90,17 +91,22 @@ impl Storage {
 
     // ---- the roster ----
 
-    /// Everybody who is online.
+    /// Everybody who is online, and when they were last seen to leave.
     pub(super) fn roster(&self) -> Result<Roster> {
         #[derive(Deserialize)]
         struct Row {
             user_id: String,
             member: String,
+            seen: Option<String>,
         }
-        let rows: Vec<Row> = self.read("SELECT user_id, member FROM roster", vec![])?;
+        let rows: Vec<Row> = self.read(
+            "SELECT r.user_id, r.member, s.seen FROM roster AS r LEFT JOIN seen AS s ON s.user_id = r.user_id",
+            vec![],
+        )?;
         let member = |row: Row| {
             let member: Member = serde_json::from_str(&row.member)?;
-            Ok((user(&row.user_id)?, member))
+            let seen: Option<Seen> = row.seen.map(|seen| serde_json::from_str(&seen)).transpose()?;
+            Ok((user(&row.user_id)?, member, seen))
         };
         rows.into_iter().map(member).collect()
     }
@@ -114,13 +120,7 @@ impl Storage {
         )
     }
 
-    /// Somebody has gone offline.
-    pub(super) fn depart(&self, user: &UserId, seen: &Seen) -> Result<()> {
-        self.remove(user)?;
-        self.see(user, seen)
-    }
-
-    /// When somebody who is offline was last seen.
+    /// When somebody was seen to leave.
     pub(super) fn see(&self, user: &UserId, seen: &Seen) -> Result<()> {
         self.write(
             "INSERT INTO seen (user_id, seen) VALUES (?1, ?2)

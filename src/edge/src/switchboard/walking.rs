@@ -84,6 +84,9 @@ impl Message {
     }
 }
 
+/// How long a walk waits before its first step.
+const BEFORE_A_WALK: Duration = Duration::from_millis(1);
+
 impl Exchange {
     // ---- what is brought ----
 
@@ -151,6 +154,8 @@ impl Exchange {
         }
         let exchange = Rc::clone(self);
         self.state.wait_until(async move {
+            // Whoever has begun it is answered first: thousands of calls would come before the answer.
+            Delay::from(BEFORE_A_WALK).await;
             let walked = exchange.walk_all().await;
             exchange.walking.set(false);
             if let Err(error) = walked.and_then(|()| exchange.conclude()) {
