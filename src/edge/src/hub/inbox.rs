@@ -128,7 +128,7 @@ impl Hub {
 
     /// Tells the switchboard who is there, and applies what is missing of every log the user follows. Many
     /// notifications at once are sent as a batch.
-    pub(super) async fn catch_up(&self, user: &UserId, haste: Haste) -> Result<()> {
+    pub(super) async fn catch_up(&self, user: &UserId, mut haste: Haste) -> Result<()> {
         loop {
             self.finish_erasure().await?;
             let asked = self.question(user, haste)?;
@@ -138,6 +138,8 @@ impl Hub {
             if more == More::No && self.question(user, haste)?.is_answered_by(&asked) {
                 break;
             }
+            // Who has missed many pages has waited long enough.
+            haste = Haste::Now;
         }
         self.memory.borrow_mut().behind = Behind::No;
         for room in self
