@@ -156,7 +156,7 @@ test("a user whose membership ended with entries that are forgotten is done with
   await removeMember(server, room, user);
   // More than a page, none of it theirs.
   for (let i = 0; i < 2; i++) {
-    const body = Array.from({ length: 60 }, () => ({ to: [room], title: "Theirs no more" }));
+    const body = { items: Array.from({ length: 60 }, () => ({ to: [room], title: "Theirs no more" })) };
     assert.equal((await server.api("POST", "/v1/notifications/batch", { key: server.serviceKey, body })).status, 207);
   }
   await server.db.run("DELETE FROM audience WHERE room = ?1 AND n <= 2", room);

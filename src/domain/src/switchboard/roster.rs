@@ -699,7 +699,7 @@ mod tests {
         assert_eq!(roster.forget(&user("nobody"), at(20)), None);
         assert_eq!(roster.forget(&user("u1"), at(9)), None, "they came at 10");
         assert_eq!(roster.online(), 1);
-        roster.leave(&user("u1"), at(12), at(12));
+        roster.leave(&user("u1"), at(12), None, at(12));
         let forgotten = roster.forget(&user("u1"), at(12)).unwrap();
         assert_eq!(forgotten.attendance.rooms, rooms(&["dept:a"]));
         assert_eq!((roster.online(), roster.departs_at()), (0, None));
