@@ -14,8 +14,9 @@ use crate::{clock, record};
 /// Items the clock bears on that are dealt with at once.
 const TIMER_PAGE: u64 = 100;
 
-/// Changes written to the record at once.
-const OUTBOX_PAGE: i64 = 500;
+/// Changes written to the record at once: as many as a switchboard writes with one statement. Several pages
+/// one after the other would each wait for their turn there.
+const OUTBOX_PAGE: i64 = 2_000;
 
 /// How often it is looked whether the record has answered.
 const SETTLING_PAUSE: Duration = Duration::from_millis(5);
