@@ -162,34 +162,38 @@ async function fullInbox() {
   }
 }
 
-/** What each of many users of one switchboard costs: a push to a room that all are in, and an idle hour. */
-async function manyUsers() {
-  const server = await startServer({ vars: { SWITCHBOARDS: "1", PING_INTERVAL_MS: "3000", PING_TIMEOUT_MS: "20000" } });
+/** What each of many users of one switchboard costs: `action` gives what all of them have cost, and by what to multiply it. */
+async function manyUsers(name, vars, action) {
+  const server = await startServer({ vars: { SWITCHBOARDS: "1", ...vars } });
   const crowd = new Crowd(server, Array.from({ length: CROWD }, (_, i) => `member-${i}`));
-  const each = ([name, units], factor) => {
-    const shares = Object.entries(units).map(([unit, count]) => [unit, Math.round((count * factor * 10) / CROWD) / 10]);
-    rows.push([name, Object.fromEntries(shares)]);
-  };
   try {
     await crowd.connect();
-    await counted("", server, async () => {
-      assert.equal((await server.push({ to: ["broadcast"], title: "All" })).status, 202);
-      await until(() => crowd.members.every(({ events }) => events.length === 1), { timeout: 60_000 });
-    });
-    const [, pushed] = rows.pop();
-    each([`push to a room of ${CROWD} who are online, for each of them`, pushed], 1);
-
-    const requests = CROWD * INTERVALS;
-    await server.resetLedger();
-    await until(async () => (await server.ledger()).object_requests >= requests, { timeout: 120_000, what: "heartbeats" });
-    const { worker_requests, ...units } = await server.ledger();
-    assert.ok(worker_requests > 0, "what looked at the ledger is not the users'");
-    const factor = HOUR_MS / DEFAULT_INTERVAL_MS / (units.object_requests / CROWD);
-    each([`idle stock connection, an hour, of ${CROWD} *`, units], factor);
+    const { units, factor = 1 } = await action(server, crowd);
+    const shares = Object.entries(units).map(([unit, count]) => [unit, Math.round((count * factor * 10) / CROWD) / 10]);
+    rows.push([name, Object.fromEntries(shares)]);
   } finally {
     crowd.close();
     await server.stop();
   }
+}
+
+async function roomPush(server, crowd) {
+  await counted("", server, async () => {
+    assert.equal((await server.push({ to: ["broadcast"], title: "All" })).status, 202);
+    await until(() => crowd.members.every(({ events }) => events.length === 1), { timeout: 60_000 });
+  });
+  const [, units] = rows.pop();
+  return { units };
+}
+
+/** An idle hour of stock clients: counted over some short intervals, scaled to the default one. */
+async function idleHour(server) {
+  await server.resetLedger();
+  const requests = CROWD * INTERVALS;
+  await until(async () => (await server.ledger()).object_requests >= requests, { timeout: 120_000, what: "heartbeats" });
+  // What looked at the ledger is not the users'.
+  const { worker_requests, ...units } = await server.ledger();
+  return { units, factor: HOUR_MS / DEFAULT_INTERVAL_MS / (units.object_requests / CROWD) };
 }
 
 /** An hour's keepalive of a client that keeps itself alive, without the hour between its pings. */
@@ -215,7 +219,8 @@ await oneUser();
 await retry();
 await scheduled();
 await fullInbox();
-await manyUsers();
+await manyUsers(`push to a room of ${CROWD} who are online, for each of them`, {}, roomPush);
+await manyUsers(`idle stock connection, an hour, of ${CROWD} *`, { PING_INTERVAL_MS: "3000", PING_TIMEOUT_MS: "20000" }, idleHour);
 await keepaliveHour();
 
 const header = ["", ...UNITS.map(([, title]) => title)];
