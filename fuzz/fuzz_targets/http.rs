@@ -36,7 +36,8 @@ use dormouse_domain::push::{
     MAX_LINK_CHARS, MAX_RECIPIENTS, MAX_TITLE_CHARS, Push,
 };
 use dormouse_domain::recovery::{Offset, Pid};
-use dormouse_domain::service_key::{Scope, ServiceKeys};
+use dormouse_domain::room::Room;
+use dormouse_domain::service_key::ServiceKeys;
 use dormouse_domain::signature::Signer;
 use dormouse_domain::status::RecipientsRequest;
 use dormouse_domain::template::{
@@ -118,11 +119,16 @@ fn push(body: &str) {
         Err(problem) => return refused(&problem),
     };
     assert!((1..=MAX_RECIPIENTS).contains(&push.recipients.len()));
-    let users: Vec<_> = push.users().collect();
-    for (at, user) in users.iter().enumerate() {
-        assert!(!users[..at].contains(user));
+    let rooms: Vec<_> = push.rooms().collect();
+    for (at, room) in rooms.iter().enumerate() {
+        assert!(!rooms[..at].contains(room));
     }
-    let user = users[0].clone();
+    let user = rooms.iter().find_map(|room| match room {
+        Room::User(user) => Some(user.clone()),
+        Room::Shared(_) => None,
+    });
+    // A push to shared rooms is looked at as one of their members sees it.
+    let user = user.unwrap_or_else(|| UserId::parse("u1").expect("is an id"));
     times(&push);
     let names_template = matches!(push.draft.body, Body::Template { .. });
     let names_something = push.draft.lookup().is_some();
@@ -654,7 +660,7 @@ fn headers(text: &str) {
     let refused = identify(NOW, &CONFIG, &KEY, &credentials).expect_err("nobody signs by chance");
     assert_ne!(refused, AuthError::UserMismatch);
     if let Ok(keys) = ServiceKeys::parse(fourth.unwrap_or_default()) {
-        assert!(keys.authorize(first, Scope::PushUser).is_err());
+        assert!(keys.authenticate(first).is_err());
     }
 }
 

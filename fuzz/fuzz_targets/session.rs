@@ -215,7 +215,7 @@ impl Run {
         let heartbeat = HeartbeatConfig {
             interval_ms: 1_000 * (1 + u64::from(opening.interval_s)),
             timeout_ms: 1_000 * (1 + u64::from(opening.timeout_s)),
-            timing: Timing::Lazy,
+            timing: Timing::Ticked,
         };
         let wishes = Wishes {
             acknowledging: if opening.acknowledging {
