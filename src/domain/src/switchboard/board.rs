@@ -111,13 +111,19 @@ impl Board {
         });
     }
 
-    /// A report up to `until` was made, and these switchboards have admins.
+    /// A report begins. Gives the switchboards that had admins until now: those which say so from here on,
+    /// while the others are asked, count for the next one.
+    pub fn begin_report(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.admins)
+    }
+
+    /// A report up to `until` was made, and these switchboards had admins when they were asked.
     pub fn note_report(&mut self, admins: BTreeSet<u32>, until: Timestamp, now: Timestamp) {
-        self.reporting = (!admins.is_empty()).then_some(Reporting {
+        self.admins.extend(admins);
+        self.reporting = (!self.admins.is_empty()).then_some(Reporting {
             since: Some(until),
             due_at: now.after_ms(REPORT_INTERVAL_MS),
         });
-        self.admins = admins;
     }
 
     /// Whether it has no more to do: it is of a generation of another size than `count`, and everybody has
@@ -194,14 +200,28 @@ mod tests {
             due_at: at(100),
         };
         assert_eq!(board.reporting, Some(first));
+        let asked = board.begin_report();
+        assert!(asked.contains(&3));
         board.note_report([3].into(), at(90), at(110));
         let second = Reporting {
             since: Some(at(90)),
             due_at: at(110 + REPORT_INTERVAL_MS),
         };
         assert_eq!((board.reporting, board.admins.len()), (Some(second), 1));
+        board.begin_report();
         board.note_report(BTreeSet::new(), at(190), at(200));
         assert_eq!(board.reporting, None);
+    }
+
+    #[test]
+    fn an_admin_who_comes_while_a_report_is_made_is_in_the_next_one() {
+        let mut board = Board::new(NAME);
+        board.note_admins(2, at(100));
+        board.begin_report();
+        board.note_admins(3, at(101));
+        board.note_report(BTreeSet::new(), at(90), at(110));
+        assert!(board.reporting.is_some());
+        assert_eq!(board.begin_report(), [3].into());
     }
 
     #[test]

@@ -65,13 +65,13 @@ impl Exchange {
         let until = Timestamp::from_ms(now.as_ms().saturating_sub(STORED_MS));
         let own = self.name()?;
         let others = self.others()?;
+        let before = self.change_board(|board, _| board.begin_report())?;
         let ask = || SwitchboardCall::Peer(PeerCall::Report);
         let mut reports: Vec<(SwitchboardName, Report)> = self.ask(&others, ask).await;
         reports.push((own, self.roster(|roster| self.report.borrow_mut().take(roster))?));
         let heard: BTreeSet<u32> = reports.iter().map(|(name, _)| name.index).collect();
         // Who did not answer may have admins still.
-        let mut admins: BTreeSet<u32> =
-            self.board(|board| board.admins.difference(&heard).copied().collect())?;
+        let mut admins: BTreeSet<u32> = before.difference(&heard).copied().collect();
         let with_admins = reports.iter().filter(|(_, report)| report.admins > 0);
         admins.extend(with_admins.map(|(name, _)| name.index));
         // First, so that whatever fails after it is not repeated at once.
