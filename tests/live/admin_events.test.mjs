@@ -11,8 +11,8 @@ const PATIENT = { timeout: 30_000 };
 let server;
 before(async () => {
   server = await startServer({
-    // Nothing else goes off by the clock.
-    vars: { PING_INTERVAL_MS: "1800000", CONNECT_TIMEOUT_MS: "300000", ACK_MODE: "required", ACK_TIMEOUT_MS: "200", RETRY_DELAYS_MS: "200" },
+    // A report whose alarm is lost comes after the next tick.
+    vars: { PING_INTERVAL_MS: "4000", PING_TIMEOUT_MS: "20000", CONNECT_TIMEOUT_MS: "300000", ACK_MODE: "required", ACK_TIMEOUT_MS: "200", RETRY_DELAYS_MS: "200" },
   });
 });
 

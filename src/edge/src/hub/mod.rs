@@ -291,7 +291,15 @@ impl Hub {
         let known = self.memory.borrow().alarm;
         let set = match known {
             Alarm::Known(set) => set,
-            Alarm::Unknown => self.storage.alarm().await?,
+            Alarm::Unknown => {
+                let stored = self.storage.alarm().await?;
+                // While it was looked up it may have gone off: then it is not set any more.
+                let known = self.memory.borrow().alarm;
+                match known {
+                    Alarm::Known(set) => set,
+                    Alarm::Unknown => stored,
+                }
+            }
         };
         let due = self.memory.borrow().due;
         let delivery_at = match due {

@@ -245,7 +245,14 @@ impl Exchange {
     async fn arm(&self) -> Result<()> {
         let set = match self.alarm.get() {
             Alarm::Known(set) => set,
-            Alarm::Unknown => self.storage.alarm().await?,
+            Alarm::Unknown => {
+                let stored = self.storage.alarm().await?;
+                // While it was looked up it may have gone off: then it is not set any more.
+                match self.alarm.get() {
+                    Alarm::Known(set) => set,
+                    Alarm::Unknown => stored,
+                }
+            }
         };
         let is_under_way = {
             let tasks = self.tasks.borrow();
