@@ -73,6 +73,8 @@ pub mod delivery;
 
 pub mod alarm;
 
+pub mod limit;
+
 pub mod session;
 
 pub mod namespace;
