@@ -50,6 +50,8 @@ mod pushes;
 
 mod cron;
 
+mod roster;
+
 mod record;
 
 mod d1;

@@ -9,6 +9,7 @@ mod scheduled;
 mod status;
 mod templates;
 
+pub(crate) use self::memberships::{MemberChange, MembersChanged};
 pub(crate) use self::push::{Claim, Commit, Commits, Committed, Order, Origin, When};
 pub(crate) use self::retention::Rest;
 pub(crate) use self::rooms::{Appended, OwedDelivery};

@@ -156,6 +156,14 @@ impl Database {
             .collect()
     }
 
+    /// The switchboards that may have members.
+    ///
+    /// # Errors
+    /// When the record could not be read.
+    pub(crate) async fn switchboards(&self) -> Result<Vec<SwitchboardName>> {
+        switchboards(&self.one(READ_SWITCHBOARDS, &[]).await?)
+    }
+
     /// Writes what became of notifications for one user.
     ///
     /// # Errors
