@@ -47,6 +47,10 @@ variables! {
     JWT_AUDIENCE = "";
     /// How far clocks may disagree about `exp` and `nbf`, in seconds: 0 to 60.
     JWT_LEEWAY_SECONDS = "5";
+    /// Milliseconds before the end of its token at which a client gets `auth:expiring`: 0 to 3,600,000.
+    AUTH_EXPIRING_MS = "60000";
+    /// Milliseconds a session outlives its token, in which the client may send another: 0 to 600,000.
+    AUTH_GRACE_MS = "25000";
     /// The claim that names the user. When not set: the first of `sub`, `user_id`, `userId`, `id`.
     JWT_USER_CLAIM = "";
     /// The name of the cookie that may carry a token.
@@ -101,9 +105,6 @@ const SHORTEST_HEARTBEAT_MS: u64 = if cfg!(feature = "conformance") { 100 } else
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// How long a session outlives its token, in milliseconds (DESIGN 3.5).
-pub const EXPIRY_GRACE_MS: u64 = 25_000;
-
 /// The parsed settings.
 #[derive(Debug)]
 pub struct Config {
@@ -111,6 +112,8 @@ pub struct Config {
     pub token_key: TokenKey,
     /// Where a token may be in a handshake.
     pub handshake: HandshakeConfig,
+    /// What happens around the end of a token.
+    pub expiry: ExpiryConfig,
     /// Who may push.
     pub service_keys: ServiceKeys,
     /// The heartbeat of stock clients.
@@ -156,12 +159,22 @@ impl Config {
     pub const fn rules(&self) -> Rules<'_> {
         Rules {
             key: &self.token_key,
+            expiry: self.expiry,
             heartbeat: self.heartbeat,
             connect_timeout_ms: self.connect_timeout_ms,
             keepalive_grace_ms: self.keepalive_grace_ms,
             signer: &self.signer,
         }
     }
+}
+
+/// What happens around the end of a token (DESIGN 3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpiryConfig {
+    /// How long before it the client is warned, in milliseconds.
+    pub warning_ms: u64,
+    /// How long a session outlives its token, in milliseconds.
+    pub grace_ms: u64,
 }
 
 /// Where a token may be in a handshake.
@@ -260,6 +273,10 @@ impl Config {
                 ServiceKeys::default()
             }
         };
+        let expiry = ExpiryConfig {
+            warning_ms: reader.integer(AUTH_EXPIRING_MS, 0, 3_600_000),
+            grace_ms: reader.integer(AUTH_GRACE_MS, 0, 600_000),
+        };
         let heartbeat = HeartbeatConfig {
             interval_ms: reader.integer(PING_INTERVAL_MS, SHORTEST_HEARTBEAT_MS, 1_800_000),
             timeout_ms: reader.integer(PING_TIMEOUT_MS, SHORTEST_HEARTBEAT_MS, 1_800_000),
@@ -298,6 +315,7 @@ impl Config {
                 Ok(Self {
                     token_key: TokenKey::new(algorithm, secret.as_bytes(), audience),
                     handshake,
+                    expiry,
                     service_keys,
                     heartbeat,
                     connect_timeout_ms,

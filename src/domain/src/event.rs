@@ -6,6 +6,7 @@ use dormouse_protocol::socket::{EncodeError, EventData, EventName, Json, RESERVE
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::auth::AuthError;
 use crate::case::{PayloadCase, camel};
 use crate::change::{Change, Payload};
 use crate::command::{Command, Mark, Which};
@@ -75,6 +76,11 @@ pub enum ServerEvent {
     },
     /// `pong`, the answer to the event `ping`.
     Pong,
+    /// `auth:expiring`: the client's token ends soon.
+    AuthExpiring {
+        /// When.
+        expires_at: Timestamp,
+    },
     /// `auth_error`: the session ends.
     AuthError {
         /// What happened.
@@ -105,6 +111,7 @@ impl ServerEvent {
             Self::PresenceUpdate { .. } => "presence:update",
             Self::Custom { name, .. } => name,
             Self::Pong => "pong",
+            Self::AuthExpiring { .. } => "auth:expiring",
             Self::AuthError { .. } => "auth_error",
             Self::Error(_) => "error",
         }
@@ -114,7 +121,11 @@ impl ServerEvent {
     #[must_use]
     pub const fn goes_to(&self, namespace: Namespace) -> bool {
         match self {
-            Self::Authenticated { .. } | Self::Pong | Self::AuthError { .. } | Self::Error(_) => true,
+            Self::Authenticated { .. }
+            | Self::Pong
+            | Self::AuthExpiring { .. }
+            | Self::AuthError { .. }
+            | Self::Error(_) => true,
             Self::NotificationNew { .. }
             | Self::NotificationBatch { .. }
             | Self::Changed(_)
@@ -139,6 +150,7 @@ impl ServerEvent {
             | Self::UnreadCount(_)
             | Self::PresenceUpdate { .. }
             | Self::Pong
+            | Self::AuthExpiring { .. }
             | Self::AuthError { .. }
             | Self::Error(_) => case,
         };
@@ -187,11 +199,15 @@ impl ServerEvent {
             Self::PresenceUpdate { users } => Json::encode(&PresenceUpdate { users }),
             Self::Custom { data, .. } => Json::encode(data),
             Self::Pong => Json::encode(&Empty {}),
-            Self::AuthError { message, code } => Json::encode(&Refusal { code, message }),
-            Self::Error(error) => Json::encode(&Refusal {
-                code: error.code(),
-                message: &error.to_string(),
+            Self::AuthExpiring { expires_at } => Json::encode(&AuthExpiring {
+                expires_at: *expires_at,
             }),
+            Self::AuthError { message, code } => Json::encode(&Refusal {
+                code,
+                message,
+                details: None,
+            }),
+            Self::Error(error) => Json::encode(&Refusal::of(error, &error.to_string())),
         }
     }
 }
@@ -249,6 +265,42 @@ struct PresenceUpdate<'a> {
 struct Refusal<'a> {
     code: &'a str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+impl<'a> Refusal<'a> {
+    /// Of an error, with its text.
+    const fn of(error: &EventError, message: &'a str) -> Self {
+        let details = match error {
+            EventError::RateLimited { retry_after_s } => Some(Details {
+                retry_after: *retry_after_s,
+            }),
+            EventError::Unknown(_)
+            | EventError::Payload { .. }
+            | EventError::Forbidden
+            | EventError::NotFound
+            | EventError::Token(_)
+            | EventError::Server => None,
+        };
+        Self {
+            code: error.code(),
+            message,
+            details,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Details {
+    /// Seconds.
+    retry_after: u64,
+}
+
+#[derive(Serialize)]
+struct AuthExpiring {
+    #[serde(with = "iso")]
+    expires_at: Timestamp,
 }
 
 /// What a client asks of the server.
@@ -263,6 +315,8 @@ pub enum ClientEvent {
     Join(UserId),
     /// `presence:query`: who of these is online.
     PresenceQuery(Vec<UserId>),
+    /// `auth:refresh`: another token for the session.
+    Refresh(String),
     /// `ping`: asks for `pong`.
     Ping,
 }
@@ -308,6 +362,15 @@ pub enum EventError {
     /// None of the named records is in the inbox.
     #[error("no such notification")]
     NotFound,
+    /// The token of `auth:refresh` is no good.
+    #[error("{0}")]
+    Token(AuthError),
+    /// Too many packets in a minute: this one was dropped.
+    #[error("at most 1000 events a minute are taken")]
+    RateLimited {
+        /// Seconds after which the next one is taken.
+        retry_after_s: u64,
+    },
     /// The server could not carry it out; trying again may help.
     #[error("the event could not be carried out")]
     Server,
@@ -322,6 +385,8 @@ impl EventError {
             Self::Payload { .. } => "INVALID_PAYLOAD",
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
+            Self::Token(error) => error.code(),
+            Self::RateLimited { .. } => "RATE_LIMITED",
             Self::Server => "SERVER_ERROR",
         }
     }
@@ -373,6 +438,10 @@ impl ClientEvent {
                 event: "presence:query",
                 expected: "{users}, 1 to 100 user ids",
             }),
+            "auth:refresh" => first.and_then(refresh).ok_or(EventError::Payload {
+                event: "auth:refresh",
+                expected: "{token}",
+            }),
             "ping" => Ok(Self::Ping),
             name => Err(unknown(name)),
         }
@@ -380,7 +449,7 @@ impl ClientEvent {
 }
 
 /// What is taken on namespaces that do not carry the inbox as well.
-const EVERYWHERE: [&str; 2] = ["presence:query", "ping"];
+const EVERYWHERE: [&str; 3] = ["presence:query", "auth:refresh", "ping"];
 
 fn unknown(name: &str) -> EventError {
     EventError::Unknown(name.chars().take(64).collect())
@@ -401,6 +470,14 @@ fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
     } else {
         None
     }
+}
+
+fn refresh(json: &str) -> Option<ClientEvent> {
+    #[derive(Deserialize)]
+    struct Body {
+        token: String,
+    }
+    Some(ClientEvent::Refresh(object::<Body>(json)?.token))
 }
 
 fn which(json: &str) -> Option<Which> {
@@ -484,6 +561,8 @@ fn recipient_ref(json: &str) -> Option<RecipientId> {
 pub enum Acknowledgement {
     /// Done.
     Done,
+    /// The session's token ends then.
+    Refreshed(Timestamp),
     /// So many of the named records are in the inbox.
     Acknowledged(usize),
     /// The inbox is now like this.
@@ -511,6 +590,11 @@ enum AcknowledgementBody<'a> {
         ok: bool,
         #[serde(flatten)]
         list: PresenceList<'a>,
+    },
+    Refreshed {
+        ok: bool,
+        #[serde(with = "iso")]
+        expires_at: Timestamp,
     },
     Refused {
         ok: bool,
@@ -541,12 +625,13 @@ impl Acknowledgement {
                 ok: true,
                 list: PresenceList::of(users),
             }),
+            Self::Refreshed(expires_at) => Json::encode(&AcknowledgementBody::Refreshed {
+                ok: true,
+                expires_at: *expires_at,
+            }),
             Self::Refused(error) => Json::encode(&AcknowledgementBody::Refused {
                 ok: false,
-                error: Refusal {
-                    code: error.code(),
-                    message: &error.to_string(),
-                },
+                error: Refusal::of(error, &error.to_string()),
             }),
         }?;
         in_case(body, case)
@@ -1122,6 +1207,7 @@ mod tests {
                 | ServerEvent::PresenceUpdate { .. }
                 | ServerEvent::Custom { .. }
                 | ServerEvent::Pong
+                | ServerEvent::AuthExpiring { .. }
                 | ServerEvent::AuthError { .. }
                 | ServerEvent::Error(_) => None,
             });

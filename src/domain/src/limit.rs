@@ -226,7 +226,10 @@ mod tests {
         let mut admission = Admission::default();
         for minute in 0..9 {
             let refused = admission.admit(100, NOW.after_ms(minute * 30_000));
-            assert!(matches!(refused, Err(AdmissionError::TooManyConnections { .. })), "{minute}");
+            assert!(
+                matches!(refused, Err(AdmissionError::TooManyConnections { .. })),
+                "{minute}"
+            );
         }
     }
 }
