@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
+use crate::config::PresenceScope;
 use crate::id::UserId;
 use crate::inbox::Head;
 use crate::json_object::JsonObject;
+use crate::membership::Memberships;
 use crate::problem::Problem;
+use crate::room::SharedRoom;
 use crate::session::Session;
 use crate::time::{Timestamp, iso};
 use crate::user_list::{self, MAX_USERS};
@@ -110,6 +113,18 @@ impl<'a> PresenceList<'a> {
         Self {
             users,
             consistency: "eventual",
+        }
+    }
+}
+
+/// The rooms whose members a user hears of and may ask about; `None`: everybody.
+#[must_use]
+pub fn sharing(scope: PresenceScope, memberships: &Memberships) -> Option<Vec<SharedRoom>> {
+    match scope {
+        PresenceScope::All => None,
+        PresenceScope::Dept => {
+            let is_dept = |room: &&SharedRoom| matches!(room, SharedRoom::Dept(_));
+            Some(memberships.present().filter(is_dept).cloned().collect())
         }
     }
 }
@@ -237,6 +252,25 @@ mod tests {
                 .collect();
             assert_eq!(found, pointers, "{body}");
         }
+    }
+
+    #[test]
+    fn by_default_users_ask_about_those_in_their_departments() {
+        let room = |name| SharedRoom::parse(name).unwrap();
+        let mut memberships = Memberships::default();
+        for name in ["dept:a", "dept:b", "room:x"] {
+            memberships.add(&room(name), 0);
+        }
+        memberships.remove(&room("dept:b"), 7, Timestamp::from_ms(1));
+        assert_eq!(
+            sharing(PresenceScope::Dept, &memberships),
+            Some(vec![room("dept:a")])
+        );
+        assert_eq!(
+            sharing(PresenceScope::Dept, &Memberships::default()),
+            Some(Vec::new())
+        );
+        assert_eq!(sharing(PresenceScope::All, &memberships), None);
     }
 
     #[test]
