@@ -151,16 +151,6 @@ pub enum Output {
         /// What it asks for.
         event: Result<ClientEvent, EventError>,
     },
-    /// The client has sent another token of the same user: see whether it may still speak for them, then take
-    /// it as the session's.
-    Refresh {
-        /// Where.
-        namespace: Namespace,
-        /// The id to answer under, when an answer is wanted.
-        ack_id: Option<u64>,
-        /// Who the token says it is.
-        identity: Identity,
-    },
     /// Close the transport; nothing follows.
     Close(CloseReason),
 }
@@ -425,19 +415,7 @@ impl Session {
                 },
                 Some(namespace),
             ) => {
-                let event = match ClientEvent::parse(namespace, &data) {
-                    Ok(ClientEvent::Refresh(token)) => match self.same_user(now, rules.key, &token) {
-                        Ok(identity) => {
-                            return vec![Output::Refresh {
-                                namespace,
-                                ack_id,
-                                identity,
-                            }];
-                        }
-                        Err(error) => Err(EventError::Token(error)),
-                    },
-                    event => event,
-                };
+                let event = ClientEvent::parse(namespace, &data);
                 if matches!(event, Ok(ClientEvent::Acknowledge(_))) {
                     self.acknowledging = Acknowledging::Yes;
                 }
@@ -551,7 +529,10 @@ impl Session {
     }
 
     /// Who `token` says it is, when that is the session's user.
-    fn same_user(&self, now: Timestamp, key: &TokenKey, token: &str) -> Result<Identity, AuthError> {
+    ///
+    /// # Errors
+    /// Every [`AuthError`].
+    pub fn same_user(&self, now: Timestamp, key: &TokenKey, token: &str) -> Result<Identity, AuthError> {
         let identity = key.verify(now, token)?;
         if identity.user == self.identity.user {
             Ok(identity)
@@ -792,7 +773,6 @@ pub(crate) mod tests {
             } => {
                 format!("event {} {ack_id:?} {event:?}", namespace.name())
             }
-            Output::Refresh { identity, ack_id, .. } => format!("refresh {} {ack_id:?}", identity.user),
             Output::Close(reason) => format!("close {reason:?}"),
         };
         outputs.iter().map(word).collect()
@@ -1236,34 +1216,21 @@ pub(crate) mod tests {
     #[test]
     fn another_token_of_the_same_user_prolongs_the_session() {
         let mut session = joined_session(NOW);
-        let later = NOW.after_ms(HOUR_MS);
         timer(&mut session, HOUR_MS - 60_000);
-        let refresh = |session: &mut Session, token: &str| {
-            let frame = format!(
-                r#"42/notifications,7["auth:refresh",{}]"#,
-                json!({ "token": token })
-            );
-            session.on_text(later, &rules(), &mut Decoder::default(), &frame)
-        };
         let of = |user: &str, expires_at: i64| sign(&json!({"sub": user, "exp": expires_at}));
         let end = 1_800_000_000 + 10_000;
-        let mut outputs = refresh(&mut session, &of("u1", end)).into_iter();
-        let Some(Output::Refresh { identity, .. }) = outputs.next() else {
-            unreachable!("a good token is taken");
-        };
+        let same_user = |token: &str| session.same_user(NOW.after_ms(HOUR_MS), &KEY, token);
+        for (token, error) in [
+            (of("u2", end), AuthError::UserMismatch),
+            (of("u1", 1_800_000_000), AuthError::Expired),
+            ("x".to_owned(), AuthError::Malformed),
+        ] {
+            assert_eq!(same_user(&token), Err(error));
+        }
+        let identity = same_user(&of("u1", end)).unwrap();
         session.refresh(identity);
         assert_eq!(session.ends_at(), NOW.after_ms(10_000_000 + 25_000));
         assert_eq!(session.wakes_at(&rules()), NOW.after_ms(10_000_000 - 60_000));
-        for (token, error) in [
-            (of("u2", end), "Token(UserMismatch)"),
-            (of("u1", 1_800_000_000), "Token(Expired)"),
-            ("x".to_owned(), "Token(Malformed)"),
-        ] {
-            let before = session.identity.clone();
-            let refused = words(&refresh(&mut session, &token));
-            assert_eq!(refused, [format!("event /notifications Some(7) Err({error})")]);
-            assert_eq!(session.identity, before);
-        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use dormouse_domain::alarm::{self, Needs};
 use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{Debt, Entry, Head};
+use dormouse_domain::limit::Admission;
 use dormouse_domain::room::Room;
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
@@ -72,6 +73,7 @@ struct Memory {
     polling: HashMap<String, Rc<PollingTransport>>,
     /// Entries that came before those they follow, by log and number.
     held: BTreeMap<(Room, u64), Entry>,
+    admission: Admission,
     alarm: Alarm,
     due: Due,
     owed: Owed,
