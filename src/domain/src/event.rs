@@ -883,7 +883,7 @@ mod tests {
         assert!(matches!(query, Ok(ClientEvent::PresenceQuery(_))), "{query:?}");
         for name in typed("ClientRequests") {
             let refused = on_chat(name, "[]").err();
-            let known = matches!(name, "ping" | "presence:query");
+            let known = EVERYWHERE.contains(&name);
             let unknown = refused == Some(EventError::Unknown(name.to_owned()));
             assert_eq!(unknown, !known, "{name}: {refused:?}");
         }
@@ -894,7 +894,10 @@ mod tests {
         for (event, name, _) in every_event() {
             let inbox = event.goes_to(Namespace::Notifications);
             assert_eq!(event.goes_to(Namespace::Root), inbox, "{name}");
-            let both = matches!(name, "authenticated" | "auth_error" | "error" | "pong");
+            let both = matches!(
+                name,
+                "authenticated" | "auth:expiring" | "auth_error" | "error" | "pong"
+            );
             assert_eq!(
                 (inbox, event.goes_to(Namespace::Chat)),
                 (name != "presence:update", both || name == "presence:update"),
@@ -1121,12 +1124,25 @@ mod tests {
             ),
             (ServerEvent::Pong, "pong", "{}".to_owned()),
             (
+                ServerEvent::AuthExpiring {
+                    expires_at: Timestamp::from_ms(1_800_000_000_000),
+                },
+                "auth:expiring",
+                r#"{"expires_at":"2027-01-15T08:00:00.000Z"}"#.to_owned(),
+            ),
+            (
                 ServerEvent::AuthError {
                     message: "the token has expired",
                     code: "EXPIRED_TOKEN",
                 },
                 "auth_error",
                 r#"{"code":"EXPIRED_TOKEN","message":"the token has expired"}"#.to_owned(),
+            ),
+            (
+                ServerEvent::Error(EventError::RateLimited { retry_after_s: 7 }),
+                "error",
+                r#"{"code":"RATE_LIMITED","message":"at most 1000 events a minute are taken","details":{"retry_after":7}}"#
+                    .to_owned(),
             ),
             (
                 ServerEvent::Error(EventError::Forbidden),
@@ -1149,7 +1165,7 @@ mod tests {
 
     /// The keys of our own that have several words, as camelCase has them. What a pusher put into `data`
     /// is not among them.
-    const CAMEL: [(&str, &str); 20] = [
+    const CAMEL: [(&str, &str); 21] = [
         ("user_id", "userId"),
         ("last_seen_at", "lastSeenAt"),
         ("connected_at", "connectedAt"),
@@ -1170,6 +1186,7 @@ mod tests {
         ("before_seq", "beforeSeq"),
         ("marked_count", "markedCount"),
         ("up_to_seq", "upToSeq"),
+        ("retry_after", "retryAfter"),
     ];
 
     fn in_camel_case(json: &str) -> String {
@@ -1288,7 +1305,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|presence:query|join|ping|.{0,20}", argument in "(?s).{0,60}") {
+        fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|presence:query|auth:refresh|join|ping|.{0,20}", argument in "(?s).{0,60}") {
             let data = EventData::new(&name).unwrap().json_arg(&Json::string(&argument));
             let _ = ClientEvent::parse(Namespace::Root, &data);
         }
