@@ -10,7 +10,7 @@
 //!    those that waited, and what is forgotten.
 //! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached;
 //!    [`mod@queue`]: what comes from a queue.
-//! 6. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`],
+//! 6. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`], [`cors`],
 //!    [`identity`]: small things everyone needs.
 //! 7. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
@@ -69,6 +69,8 @@ mod entropy;
 mod identity;
 
 mod http;
+
+mod cors;
 
 mod instruments;
 

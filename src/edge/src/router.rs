@@ -10,7 +10,8 @@ use dormouse_domain::service_key::ServiceKey;
 use serde::Serialize;
 use worker::{Context, Env, Request, Response};
 
-use crate::http::{Refusal, header, json};
+use crate::cors::Cors;
+use crate::http::{Refusal, harden, header, json};
 use crate::{api, entropy, identity, instruments, settings, socket_io};
 
 /// Answers `request`.
@@ -27,12 +28,17 @@ pub(crate) async fn route(request: Request, env: Env, context: Context) -> worke
             .or_else(|refusal| refusal.into_response(&path, &entropy::sid()?));
     }
     let id = request_id(&request)?;
-    let response = answer(request, &env, &segments)
+    let cors = Cors::of(&request)?;
+    let response = answer(request, &env, &segments, &cors)
         .await
         .or_else(|refusal| refusal.into_response(&path, &id))?;
     // What a hub answered has headers that can't be changed.
     let headers = response.headers().clone();
     headers.set("x-request-id", &id)?;
+    harden(&headers)?;
+    if let Ok(config) = settings::load(&env) {
+        cors.allow(&headers, &config.handshake)?;
+    }
     Ok(response.with_headers(headers))
 }
 
@@ -53,17 +59,21 @@ fn request_id(request: &Request) -> worker::Result<String> {
     }
 }
 
-async fn answer(request: Request, env: &Env, segments: &[&str]) -> Result<Response, Refusal> {
+async fn answer(request: Request, env: &Env, segments: &[&str], cors: &Cors) -> Result<Response, Refusal> {
     #[cfg(feature = "instruments")]
     if let ["__test", rest @ ..] = segments {
         return instruments::routes::answer(&request, env, rest).await;
     }
     // As the client wrote it: to the `worker` crate a method it does not know is GET.
     let method = request.inner().method();
-    let route = Operation::parse(&method, segments).map_err(|error| match error {
-        RouteError::NotFound => Refusal::Problem(Problem::new(Code::NotFound)),
-        RouteError::MethodNotAllowed(allowed) => Refusal::MethodNotAllowed(allowed),
-    })?;
+    let route = match Operation::parse(&method, segments) {
+        Ok(route) => route,
+        Err(RouteError::NotFound) => return Err(Problem::new(Code::NotFound).into()),
+        Err(RouteError::MethodNotAllowed(allowed)) if method == "OPTIONS" => {
+            return Ok(cors.preflight(&allowed.join(", "))?);
+        }
+        Err(RouteError::MethodNotAllowed(allowed)) => return Err(Refusal::MethodNotAllowed(allowed)),
+    };
     match route.operation {
         Operation::Public(PublicOperation::Health) => health(env),
         Operation::Public(PublicOperation::OpenApi) => api::openapi::document(),

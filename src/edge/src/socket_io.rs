@@ -7,14 +7,14 @@ use dormouse_domain::auth::{AuthError, Identity};
 use dormouse_domain::config::{Config, MAX_PAYLOAD_BYTES};
 use dormouse_domain::engine_request::{EngineError, EngineQuery, EngineRequest, Method, Upgrade};
 use dormouse_domain::engine_sid::EngineSid;
-use dormouse_domain::handshake::origin_allowed;
 use dormouse_domain::heartbeat::Heartbeat;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::wishes::{Keepalive, Wishes};
 use dormouse_protocol::engine;
-use worker::{Context, Env, Headers, Request, Response, ResponseBuilder, Result, WebSocketPair};
+use worker::{Context, Env, Request, Response, Result, WebSocketPair};
 
-use crate::http::{Refusal, body_text, header};
+use crate::cors::Cors;
+use crate::http::{Refusal, body_text, harden, header};
 #[cfg(not(feature = "conformance"))]
 use crate::hub_rpc::Greeting;
 use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE};
@@ -33,10 +33,9 @@ pub(crate) async fn answer(
     context: &Context,
 ) -> std::result::Result<Response, Refusal> {
     let config = settings::load(env)?;
-    let origin = header(request.headers(), "origin")?;
+    let cors = Cors::of(&request)?;
     if request.method() == worker::Method::Options {
-        let asked = header(request.headers(), "access-control-request-headers")?;
-        return Ok(preflight(&config, origin.as_deref(), asked.as_deref())?);
+        return Ok(with_cors(cors.preflight("GET,POST")?, &config, &cors)?);
     }
     let query = EngineQuery::parse(request.url()?.query_pairs());
     let wishes = query.wishes(config.recovery, config.payload_case);
@@ -50,7 +49,7 @@ pub(crate) async fn answer(
         wishes,
     };
     let response = door.answer(request).await?;
-    Ok(with_cors(response, &config, origin.as_deref())?)
+    Ok(with_cors(response, &config, &cors)?)
 }
 
 /// The packet that opens a connection.
@@ -350,40 +349,15 @@ fn second_upgrade() -> Result<Response> {
     Response::from_websocket(client)
 }
 
-fn preflight(config: &Config, origin: Option<&str>, asked: Option<&str>) -> Result<Response> {
-    let mut response = ResponseBuilder::new().with_status(204).empty();
-    let headers = response.headers_mut();
-    headers.set("access-control-allow-methods", "GET,POST")?;
-    if let Some(asked) = asked {
-        headers.set("access-control-allow-headers", asked)?;
-    }
-    headers.set("access-control-max-age", "600")?;
-    allow_origin(headers, config, origin)?;
-    Ok(response)
-}
-
-/// The same answer with the headers that let a page of an allowed origin read it, errors included. The
-/// answer to an upgrade stays as it is: CORS does not apply to it.
-fn with_cors(response: Response, config: &Config, origin: Option<&str>) -> Result<Response> {
-    if response.status_code() == 101 || origin.is_none() {
+/// The same answer with the headers that let a page of an allowed origin read it. The answer to an upgrade
+/// stays as it is: CORS does not apply to it.
+fn with_cors(response: Response, config: &Config, cors: &Cors) -> Result<Response> {
+    if response.status_code() == 101 {
         return Ok(response);
     }
     // What an object answered can't be changed: its headers are copied.
-    let headers = Headers::new();
-    for (name, value) in response.headers() {
-        headers.set(&name, &value)?;
-    }
-    allow_origin(&headers, config, origin)?;
+    let headers = response.headers().clone();
+    cors.allow(&headers, &config.handshake)?;
+    harden(&headers)?;
     Ok(response.with_headers(headers))
-}
-
-fn allow_origin(headers: &Headers, config: &Config, origin: Option<&str>) -> Result<()> {
-    headers.append("vary", "Origin")?;
-    if let Some(origin) = origin
-        && origin_allowed(&config.handshake, Some(origin))
-    {
-        headers.set("access-control-allow-origin", origin)?;
-        headers.set("access-control-allow-credentials", "true")?;
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use dormouse_domain::auth::{AuthError, Identity};
+use dormouse_domain::auth::AuthError;
 use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEvent};
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{self, Emission, HasMore, Head, Listening, MAX_BATCH, Outcome, Store};
