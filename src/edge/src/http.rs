@@ -1,5 +1,6 @@
 //! Answers over HTTP.
 
+use crate::limits::PERIOD_S;
 use dormouse_domain::auth::AuthError;
 use dormouse_domain::problem::{Code, Problem};
 use serde::Serialize;
@@ -50,6 +51,10 @@ impl Refusal {
         headers.set("content-type", "application/problem+json")?;
         if let Some(allow) = allow {
             headers.set("allow", &allow)?;
+        }
+        if response.status_code() == 429 {
+            let headers = response.headers_mut();
+            headers.set("retry-after", &PERIOD_S.to_string())?;
         }
         if response.status_code() == 401 {
             response.headers_mut().set("www-authenticate", "Bearer")?;

@@ -10,7 +10,7 @@
 //!    those that waited, and what is forgotten.
 //! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached;
 //!    [`mod@queue`]: what comes from a queue.
-//! 6. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`], [`cors`],
+//! 6. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`], [`cors`], [`limits`],
 //!    [`identity`]: small things everyone needs.
 //! 7. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
@@ -71,6 +71,8 @@ mod identity;
 mod http;
 
 mod cors;
+
+mod limits;
 
 mod instruments;
 

@@ -12,7 +12,7 @@ use worker::{Context, Env, Request, Response};
 
 use crate::cors::Cors;
 use crate::http::{Refusal, harden, header, json};
-use crate::{api, entropy, identity, instruments, settings, socket_io};
+use crate::{api, entropy, identity, instruments, limits, settings, socket_io};
 
 /// Answers `request`.
 ///
@@ -79,6 +79,7 @@ async fn answer(request: Request, env: &Env, segments: &[&str], cors: &Cors) -> 
         Operation::Public(PublicOperation::OpenApi) => api::openapi::document(),
         Operation::Service(operation) => {
             let key = authorize_service(&request, env, route.endpoint.access)?;
+            limits::service(env, &key.id).await?;
             serve_service(request, env, operation, &key).await
         }
         Operation::User(operation) => {

@@ -20,7 +20,7 @@ use crate::hub_rpc::Greeting;
 use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE};
 use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
 use crate::relay::{Relay, Start};
-use crate::{clock, engine_http, entropy, settings};
+use crate::{clock, engine_http, entropy, limits, settings};
 
 /// The longest time a client may be told to wait, in milliseconds: it waits for the sum of interval
 /// and timeout, and JavaScript's timers overflow beyond this.
@@ -95,8 +95,14 @@ impl Door<'_> {
             Some(_) | None => Upgrade::None,
         };
         match self.query.check(method, upgrade) {
-            Ok(EngineRequest::OpenPolling) => self.open_polling(&request).await,
-            Ok(EngineRequest::OpenWebSocket) => self.open_websocket(&request).await,
+            Ok(EngineRequest::OpenPolling) => {
+                limits::handshake(self.env, &request).await?;
+                self.open_polling(&request).await
+            }
+            Ok(EngineRequest::OpenWebSocket) => {
+                limits::handshake(self.env, &request).await?;
+                self.open_websocket(&request).await
+            }
             Ok(EngineRequest::Get(sid)) => self.poll(sid).await,
             Ok(EngineRequest::Post(sid)) => self.post(sid, request).await,
             Ok(EngineRequest::Upgrade(sid)) => self.upgrade(sid, &request).await,
