@@ -7,13 +7,14 @@ import { before, test } from "node:test";
 import { startServer } from "./harness.mjs";
 
 const FOLDER = join(import.meta.dirname, "../../src/edge/src/d1");
-/** What goes through a whole table says why: see d1/retention.rs, d1/rooms.rs and d1/dead_letters.rs. */
+/** What goes through a whole table says why: see d1/push.rs, d1/retention.rs, d1/rooms.rs and d1/dead_letters.rs. */
 const MAY_SCAN = {
   DELETE_KEYS: ["idempotency"],
   LEAVE_SCHEDULED: ["scheduled"],
   DELETE_UNADDRESSED: ["scheduled"],
   LEAVE_LETTERS: ["dead_letters"],
   DELETE_ADDRESSED: ["dead_letters"],
+  READ_SWITCHBOARDS: ["switchboards"],
 };
 
 const constants = readdirSync(FOLDER).flatMap((file) => {

@@ -119,6 +119,19 @@ test("a push to several users leaves out those who can't be addressed", async ()
   assert.deepEqual((await letters()).filter(({ body }) => body.includes("usr:nobody")), []);
 });
 
+test("a push to rooms by the queue reaches members who are online and members who are not, once", async () => {
+  const departments = ["queued"];
+  const online = await device(server, "queued-on", { departments });
+  await until(async () => (await server.push({ to: ["dept:queued"], title: "First" })).body.results[0].online_users === 1);
+  const push = { idempotency_key: "queued-rooms", to: ["dept:queued", "user:queued-off"], title: "Hello" };
+  await send({ json: push }, { json: push });
+  await until(() => online.events.some(({ name, data }) => name === "notification:new" && data.title === "Hello"), { timeout: 20_000 });
+  for (const [user, options] of [["queued-on", { departments }], ["queued-off", {}]]) {
+    const { body } = await server.api("GET", "/v1/me/notifications", { token: server.token(user, options) });
+    assert.equal(body.items.filter(({ title }) => title === "Hello").length, 1, user);
+  }
+});
+
 test("a message of a push for later waits for its time", async () => {
   const user = "later";
   const deliver_at = new Date(Date.now() + 3_600_000).toISOString();

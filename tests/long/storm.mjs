@@ -1,28 +1,14 @@
 // Many stock clients lose their runtime at the same moment and come back at the same moment.
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { until } from "../live/client.mjs";
-import { startServer } from "../live/server.mjs";
+import { onServerInMemory } from "../live/in_memory.mjs";
 
-const MEMORY = "/dev/shm";
 const PATIENCE_MS = 120_000;
 /** Clients that connect for the first time together, and requests of the pushing service that are under way together. */
 const WIDTH = 20;
 
-/**
- * Runs `storm` on a server of its own. Its data is in memory where there is such a folder: hundreds of objects that all
- * write to one disk at the same moment measure the disk, and stall for longer than an upgrade may take.
- */
-export async function stormOnServer(bundle, count, options) {
-  const persist = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "dormouse-storm-"));
-  const server = await startServer({ bundle, persist });
-  try {
-    return await storm(server, count, options);
-  } finally {
-    await server.stop();
-    rmSync(persist, { recursive: true, force: true, maxRetries: 3 });
-  }
+/** Runs `storm` on a server of its own. */
+export function stormOnServer(bundle, count, options) {
+  return onServerInMemory({ bundle }, (server) => storm(server, count, options));
 }
 
 /**

@@ -16,7 +16,8 @@ use worker::{Env, Error, Result, console_error};
 
 use crate::dispatch::HUBS_AT_ONCE;
 use crate::switchboard_rpc::{
-    CountReply, Emit, EmitReply, RoomReply, RosterQuery, RosterReply, SwitchboardCall, SwitchboardRequest,
+    CountReply, Emit, EmitReply, Known, RoomReply, RosterQuery, RosterReply, SwitchboardCall,
+    SwitchboardRequest,
 };
 use crate::{bindings, clock, settings};
 
@@ -59,6 +60,44 @@ pub(crate) async fn presence_of(
         None => Err(Error::RustError("a switchboard left somebody out".to_owned())),
     };
     users.iter().map(presence).collect()
+}
+
+/// Those of `users` who are online, or may be: a switchboard that can't be reached says nothing of its own.
+pub(crate) async fn maybe_online(env: &Env, users: Vec<UserId>) -> Result<Vec<UserId>> {
+    let count = generation(env)?;
+    let earlier = earlier_switchboards(env, count).await;
+    let mut questions: BTreeMap<SwitchboardName, Vec<UserId>> = BTreeMap::new();
+    for user in users {
+        let theirs = |name: &&SwitchboardName| SwitchboardName::of(&user, name.count) == **name;
+        let names: Vec<_> = earlier.iter().filter(theirs).copied().collect();
+        for name in names.into_iter().chain([SwitchboardName::of(&user, count)]) {
+            questions.entry(name).or_default().push(user.clone());
+        }
+    }
+    let asking = questions.into_iter().map(|(name, users)| async move {
+        let query = RosterQuery {
+            users: users.clone(),
+            sharing: None,
+        };
+        let request = SwitchboardRequest::new(name, SwitchboardCall::Roster(query));
+        match request.send_for::<RosterReply>(env).await {
+            Ok(reply) => {
+                let known = users.into_iter().zip(reply.users);
+                let online = known.filter(|(_, known)| matches!(known, Known::Online { .. }));
+                online.map(|(user, _)| user).collect()
+            }
+            Err(error) => {
+                console_error!("a switchboard could not say who is online: {error}");
+                users
+            }
+        }
+    });
+    let found: Vec<Vec<UserId>> = stream::iter(asking)
+        .buffer_unordered(HUBS_AT_ONCE)
+        .collect()
+        .await;
+    let online: BTreeSet<UserId> = found.into_iter().flatten().collect();
+    Ok(online.into_iter().collect())
 }
 
 /// Those who are online in a room, after `after`, in the order of their ids.

@@ -14,7 +14,7 @@ use worker::{Env, Request, Response};
 use super::{room_name, user_in};
 use crate::d1::{MemberChange, MembersChanged};
 use crate::http::{Refusal, json, json_body, no_content};
-use crate::{bindings, clock, nudges};
+use crate::{bindings, clock, nudges, roster};
 
 /// `PUT /v1/rooms/{room}/members/{user}`: what is pushed to the room from now on is theirs.
 pub(crate) async fn put_member(env: &Env, room: &str, user: &str) -> Result<Response, Refusal> {
@@ -37,7 +37,7 @@ pub(crate) async fn delete_member(env: &Env, room: &str, user: &str) -> Result<R
     change_one(env, room, user, &changes).await
 }
 
-/// The hub is told whether or not anything is new: a repetition may mean that it was not, the first time.
+/// Who is online is told whether or not anything is new: a repetition may mean that they were not, the first time.
 async fn change_one(
     env: &Env,
     room: &str,
@@ -45,7 +45,7 @@ async fn change_one(
     changes: &MemberChanges,
 ) -> Result<Response, Refusal> {
     change(env, room, changes).await?;
-    nudges::catch_up(env, vec![user]).await;
+    tell(env, vec![user]).await?;
     Ok(no_content()?)
 }
 
@@ -62,8 +62,16 @@ pub(crate) async fn change_members(mut request: Request, env: &Env, room: &str) 
         removed,
         users,
     } = change(env, room, &changes).await?;
-    nudges::catch_up(env, users).await;
+    tell(env, users).await?;
     Ok(json(200, &Changed { added, removed })?)
+}
+
+/// Tells those who are online. The others read it when they connect, before anything of the room comes to
+/// them: their hubs are not woken, and those who were never seen get none.
+async fn tell(env: &Env, users: Vec<UserId>) -> Result<(), Refusal> {
+    let online = roster::maybe_online(env, users).await?;
+    nudges::catch_up(env, online).await;
+    Ok(())
 }
 
 async fn change(env: &Env, room: &str, changes: &MemberChanges) -> Result<MembersChanged, Refusal> {

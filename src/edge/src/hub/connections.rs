@@ -20,11 +20,11 @@ use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::{AckData, Decoder};
 use worker::{Error, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair, console_error};
 
-use super::Hub;
+use super::{Behind, Hub};
 use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall};
 use crate::sockets::{Connection, Socket, broadcast, close};
-use crate::switchboard_rpc::HubReply;
+use crate::switchboard_rpc::{Haste, HubReply};
 use crate::{clock, entropy, record, roster, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
@@ -202,6 +202,7 @@ impl Hub {
                     #[cfg(feature = "conformance")]
                     auth,
                 } => {
+                    self.memory.borrow_mut().behind = Behind::Yes;
                     self.connect(&mut connection, namespace, resume)?;
                     #[cfg(feature = "conformance")]
                     crate::conformance::greet(&connection, namespace, &auth);
@@ -266,7 +267,7 @@ impl Hub {
         match rest {
             Rest::Nothing => return Ok(()),
             Rest::Finish => {}
-            Rest::CatchUp => self.catch_up_again(user).await?,
+            Rest::CatchUp => self.catch_up_again(user, Haste::Soon).await?,
         }
         self.prune()?;
         self.arm().await?;
