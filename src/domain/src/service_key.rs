@@ -4,9 +4,11 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::auth::bare_token;
+use crate::auth::{AuthError, bare_token};
+use crate::time::{Timestamp, iso};
+use crate::token_keys::TokenKeys;
 
-/// What a service key may do.
+/// What a service may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Scope {
     /// Push to users.
@@ -39,7 +41,26 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The scope as keys and errors name it.
+    /// Every scope.
+    const ALL: [Self; 9] = [
+        Self::PushUser,
+        Self::PushRoom,
+        Self::PushBroadcast,
+        Self::EventsEmit,
+        Self::PresenceRead,
+        Self::StatusRead,
+        Self::RoomsWrite,
+        Self::TemplatesWrite,
+        Self::UsersAdmin,
+    ];
+
+    /// The scope of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+
+    /// The scope as keys, tokens and errors name it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,15 +77,90 @@ impl Scope {
     }
 }
 
-/// One key, known by the hash of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceKey {
-    /// Names the key in the record and in logs; not secret.
+/// The ids of callers by token begin with this, and no configured key's does.
+const BY_TOKEN: &str = "jwt:";
+
+/// A service that calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Names its credential in the record and in logs; not secret.
     pub id: String,
+    scopes: Vec<Scope>,
+}
+
+impl Caller {
+    /// The service that a token of this issuer names so.
+    #[must_use]
+    pub fn by_token(issuer: &str, subject: &str, scopes: Vec<Scope>) -> Self {
+        // Only the last colon ends the issuer, so that no two services have one id.
+        let subject = subject.replace('%', "%25").replace(':', "%3A");
+        Self {
+            id: format!("{BY_TOKEN}{issuer}:{subject}"),
+            scopes,
+        }
+    }
+
+    /// Whether it may do `scope`.
+    ///
+    /// # Errors
+    /// [`ServiceKeyError::Scope`] when it may not.
+    pub fn allows(&self, scope: Scope) -> Result<(), ServiceKeyError> {
+        if self.scopes.contains(&scope) {
+            Ok(())
+        } else {
+            Err(ServiceKeyError::Scope(scope))
+        }
+    }
+}
+
+/// One key, known by the hash of it.
+#[derive(Clone, Debug)]
+struct ServiceKey {
+    sha256: [u8; 32],
+    caller: Caller,
+    validity: Validity,
+}
+
+/// How long a key opens anything.
+#[derive(Clone, Copy, Debug)]
+enum Validity {
+    /// As long as it is configured.
+    Unlimited,
+    /// Until then.
+    Until(Timestamp),
+    /// No longer.
+    Revoked,
+}
+
+/// A key as the setting has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Setting {
+    id: String,
     #[serde(deserialize_with = "digest")]
     sha256: [u8; 32],
     scopes: Vec<Scope>,
+    #[serde(default, deserialize_with = "iso::option::deserialize")]
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    revoked: bool,
+}
+
+impl From<Setting> for ServiceKey {
+    fn from(setting: Setting) -> Self {
+        Self {
+            sha256: setting.sha256,
+            caller: Caller {
+                id: setting.id,
+                scopes: setting.scopes,
+            },
+            validity: match (setting.revoked, setting.expires_at) {
+                (true, _) => Validity::Revoked,
+                (false, Some(at)) => Validity::Until(at),
+                (false, None) => Validity::Unlimited,
+            },
+        }
+    }
 }
 
 /// The configured keys.
@@ -77,11 +173,17 @@ pub enum ServiceKeyError {
     /// No `Authorization` header, or an empty one.
     #[error("no service key was given")]
     Missing,
-    /// No configured key has this hash.
+    /// No configured key has this hash, and it is no token.
     #[error("the service key is not known")]
     Unknown,
-    /// The key is known and lacks this scope.
-    #[error("the service key lacks the scope {}", .0.name())]
+    /// The key is known and opens nothing any more.
+    #[error("the service key has expired or was revoked")]
+    Invalid,
+    /// It is a token and not valid.
+    #[error("{0}")]
+    Token(#[from] AuthError),
+    /// The caller is known and lacks this scope.
+    #[error("the credential lacks the scope {}", .0.name())]
     Scope(Scope),
 }
 
@@ -89,11 +191,14 @@ pub enum ServiceKeyError {
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceKeysError {
     /// Not the JSON it has to be; says where.
-    #[error("expected a JSON list of {{id, sha256, scopes}}: {0}")]
+    #[error("expected a JSON list of {{id, sha256, scopes, expires_at, revoked}}: {0}")]
     Json(#[from] serde_json::Error),
     /// Two keys have this id.
     #[error("the id {0:?} is used twice")]
     DuplicateId(String),
+    /// The id could be one of a caller by token.
+    #[error("the id {0:?} begins with {BY_TOKEN}")]
+    ReservedId(String),
 }
 
 impl ServiceKeys {
@@ -102,8 +207,11 @@ impl ServiceKeys {
     /// # Errors
     /// [`ServiceKeysError`].
     pub fn parse(json: &str) -> Result<Self, ServiceKeysError> {
-        let keys: Vec<ServiceKey> = serde_json::from_str(json)?;
+        let keys: Vec<Setting> = serde_json::from_str(json)?;
         for (i, key) in keys.iter().enumerate() {
+            if key.id.starts_with(BY_TOKEN) {
+                return Err(ServiceKeysError::ReservedId(key.id.clone()));
+            }
             if keys
                 .iter()
                 .skip(i.saturating_add(1))
@@ -112,21 +220,17 @@ impl ServiceKeys {
                 return Err(ServiceKeysError::DuplicateId(key.id.clone()));
             }
         }
-        Ok(Self(keys))
+        Ok(Self(keys.into_iter().map(ServiceKey::from).collect()))
     }
 
-    /// The key that `authorization` carries.
+    /// The caller whose key this is at `now`.
     ///
     /// Both sides are hashed and every configured hash is compared in constant time, so the answer's
     /// timing says nothing about a key.
     ///
     /// # Errors
-    /// [`ServiceKeyError::Missing`], [`ServiceKeyError::Unknown`].
-    pub fn authenticate(&self, authorization: Option<&str>) -> Result<&ServiceKey, ServiceKeyError> {
-        let presented = authorization.map(bare_token).unwrap_or_default();
-        if presented.is_empty() {
-            return Err(ServiceKeyError::Missing);
-        }
+    /// [`ServiceKeyError::Unknown`], [`ServiceKeyError::Invalid`].
+    fn find(&self, now: Timestamp, presented: &str) -> Result<&Caller, ServiceKeyError> {
         let digest = Sha256::digest(presented.as_bytes());
         let mut found = None;
         for key in &self.0 {
@@ -134,22 +238,41 @@ impl ServiceKeys {
                 found = Some(key);
             }
         }
-        found.ok_or(ServiceKeyError::Unknown)
+        let key = found.ok_or(ServiceKeyError::Unknown)?;
+        match key.validity {
+            Validity::Unlimited => Ok(&key.caller),
+            Validity::Until(end) if now < end => Ok(&key.caller),
+            Validity::Until(_) | Validity::Revoked => Err(ServiceKeyError::Invalid),
+        }
     }
 }
 
-impl ServiceKey {
-    /// Whether it may do `scope`.
-    ///
-    /// # Errors
-    /// [`ServiceKeyError::Scope`] when it may not.
-    pub fn allows(&self, scope: Scope) -> Result<(), ServiceKeyError> {
-        if self.scopes.contains(&scope) {
-            Ok(())
-        } else {
-            Err(ServiceKeyError::Scope(scope))
-        }
+/// The service that `authorization` proves at `now`: by one of the keys or, where services may call with
+/// tokens, by a token.
+///
+/// # Errors
+/// Every [`ServiceKeyError`] but [`ServiceKeyError::Scope`].
+pub fn authenticate(
+    now: Timestamp,
+    keys: &ServiceKeys,
+    tokens: &TokenKeys,
+    authorization: Option<&str>,
+) -> Result<Caller, ServiceKeyError> {
+    let presented = authorization.map(bare_token).unwrap_or_default();
+    if presented.is_empty() {
+        return Err(ServiceKeyError::Missing);
     }
+    match keys.find(now, presented) {
+        Ok(caller) => Ok(caller.clone()),
+        Err(ServiceKeyError::Unknown) if tokens.serve_services() && looks_like_token(presented) => {
+            Ok(tokens.verify_service(now, presented)?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn looks_like_token(presented: &str) -> bool {
+    presented.split('.').count() == 3
 }
 
 fn digest<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {

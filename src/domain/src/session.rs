@@ -12,7 +12,7 @@ use dormouse_protocol::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{AuthError, Identity, TokenKey};
+use crate::auth::{AuthError, Identity};
 use crate::case::PayloadCase;
 use crate::config::{EXPIRY_GRACE_MS, HeartbeatConfig, MAX_PAYLOAD_BYTES};
 use crate::event::{ClientEvent, EventError, ServerEvent};
@@ -21,6 +21,7 @@ use crate::namespace::Namespace;
 use crate::recovery::{Offset, Pid, Resume};
 use crate::signature::Signer;
 use crate::time::Timestamp;
+use crate::token_keys::TokenKeys;
 use crate::wishes::{Acknowledging, Binary, Recovery, Wishes};
 
 /// The version of the stored form.
@@ -83,8 +84,8 @@ const fn is_zero(count: &usize) -> bool {
 /// What the rules need to know besides the session.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// Verifies a token given in CONNECT.
-    pub key: &'a TokenKey,
+    /// Verify a token given in CONNECT.
+    pub keys: &'a TokenKeys,
     /// The heartbeat.
     pub heartbeat: HeartbeatConfig,
     /// A connection without a namespace is closed after this, in milliseconds.
@@ -147,6 +148,8 @@ pub enum CloseReason {
     ConnectTimeout,
     /// The token ended and was not replaced.
     TokenExpired,
+    /// Nobody can say at the moment whether a token is valid.
+    KeysUnavailable,
 }
 
 impl CloseReason {
@@ -160,7 +163,8 @@ impl CloseReason {
             | Self::ForcedClose
             | Self::PingTimeout
             | Self::ConnectTimeout
-            | Self::TokenExpired => None,
+            | Self::TokenExpired
+            | Self::KeysUnavailable => None,
         }
     }
 }
@@ -398,8 +402,11 @@ impl Session {
         let auth: ConnectAuth<'_> = payload
             .and_then(|payload| payload.parse().ok())
             .unwrap_or_default();
-        if let Err(error) = self.authorize(now, rules.key, auth.token.as_deref()) {
-            return vec![Output::Send(refusal_frame(&namespace.wire(), error))];
+        match self.authorize(now, rules.keys, auth.token.as_deref()) {
+            Ok(()) => {}
+            // A stock client never comes back after a refusal.
+            Err(AuthError::KeysUnavailable) => return close(CloseReason::KeysUnavailable),
+            Err(error) => return vec![Output::Send(refusal_frame(&namespace.wire(), error))],
         }
         if auth.ack.as_deref() == Some("on") {
             self.acknowledging = Acknowledging::Yes;
@@ -469,8 +476,8 @@ impl Session {
 
     /// A valid token in CONNECT comes before the one of the HTTP request; an invalid one counts as
     /// absent while that one is valid (DESIGN 3.1).
-    fn authorize(&mut self, now: Timestamp, key: &TokenKey, token: Option<&str>) -> Result<(), AuthError> {
-        match token.map(|token| key.verify(now, token)) {
+    fn authorize(&mut self, now: Timestamp, keys: &TokenKeys, token: Option<&str>) -> Result<(), AuthError> {
+        match token.map(|token| keys.verify(now, token)) {
             Some(Ok(identity)) if identity.user == self.identity.user => {
                 self.identity = identity;
                 Ok(())

@@ -10,8 +10,8 @@
 //!    those that waited, and what is forgotten.
 //! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached;
 //!    [`mod@queue`]: what comes from a queue.
-//! 6. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`],
-//!    [`identity`]: small things everyone needs.
+//! 6. [`identity`], [`keys`]: whom a request is from, and by which keys; [`settings`], [`bindings`], [`clock`],
+//!    [`entropy`], [`http`]: small things everyone needs.
 //! 7. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
 
@@ -65,6 +65,8 @@ mod clock;
 mod entropy;
 
 mod identity;
+
+mod keys;
 
 mod http;
 

@@ -245,7 +245,8 @@ impl Connection {
                     CloseReason::ForcedClose
                     | CloseReason::TooLarge
                     | CloseReason::ConnectTimeout
-                    | CloseReason::TokenExpired => polling.polling.borrow_mut().close(),
+                    | CloseReason::TokenExpired
+                    | CloseReason::KeysUnavailable => polling.polling.borrow_mut().close(),
                 }
                 polling.release();
             }

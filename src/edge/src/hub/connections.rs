@@ -24,7 +24,7 @@ use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall};
 use crate::sockets::{Connection, Socket, broadcast, close};
 use crate::switchboard_rpc::HubReply;
-use crate::{clock, entropy, record, socket_io};
+use crate::{clock, entropy, keys, record, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,6 +129,9 @@ impl Hub {
         ws: WebSocket,
         message: WebSocketIncomingMessage,
     ) -> Result<()> {
+        if let WebSocketIncomingMessage::String(frame) = &message {
+            keys::ready_in(&self.state, &self.env, frame).await?;
+        }
         let mut connection = match Socket::load(&self.state, ws) {
             Some(Socket::Connection(connection)) => connection,
             Some(Socket::Probe(ws, probe)) => return self.on_probe(ws, &probe, &message),
