@@ -236,24 +236,29 @@ pub(crate) mod tests {
 
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use jwt_compact::Header;
+    use jwt_compact::alg::{Hs256, Hs256Key, Hs512, Hs512Key};
+    use jwt_compact::{AlgorithmExt, Header};
     use serde_json::json;
 
     use super::*;
+    use crate::token_key::{Algorithm, TokenKey};
+    use crate::token_keys::{Issuer, Terms, TokenKeys};
 
     pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
     pub(crate) const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
     const NOW_S: i64 = 1_800_000_000;
 
-    pub(crate) fn key() -> TokenKey {
-        TokenKey::new(
-            Algorithm::Hs256,
-            SECRET,
-            Audience {
-                leeway_s: 5,
-                ..Audience::default()
-            },
-        )
+    fn of_secret(issuer: Issuer, leeway_s: u64) -> TokenKeys {
+        let secret = Some(TokenKey::of_secret(Algorithm::Hs256, SECRET));
+        let terms = Terms {
+            leeway_s,
+            ..Terms::default()
+        };
+        TokenKeys::new(vec![Issuer { secret, ..issuer }], terms)
+    }
+
+    pub(crate) fn keys() -> TokenKeys {
+        of_secret(Issuer::default(), 5)
     }
 
     /// A token over exactly these claims.
@@ -279,7 +284,7 @@ pub(crate) mod tests {
             claims
         };
         let check = |claims: &Value, expected: Result<&str, AuthError>| {
-            let found = key().verify(NOW, &sign(claims));
+            let found = keys().verify(NOW, &sign(claims));
             assert_eq!(
                 found.as_ref().map(|identity| identity.user.as_str()),
                 expected.as_ref().map(|user| *user),
@@ -307,6 +312,7 @@ pub(crate) mod tests {
         check(&with("exp", json!(-5)), Err(AuthError::Expired));
         check(&with("nbf", json!(NOW_S + 60)), Err(AuthError::NotYetValid));
         check(&with("nbf", json!(NOW_S + 4)), Ok("u1"));
+        check(&with("nbf", json!(-8_334_601_228_800_i64)), Ok("u1"));
         check(
             &with("departments", json!("cs")),
             Err(AuthError::Claim("departments")),
@@ -360,7 +366,7 @@ pub(crate) mod tests {
             ),
             ("x".repeat(9 * 1024), AuthError::TooLong(9 * 1024)),
         ] {
-            assert_eq!(key().verify(NOW, &token).unwrap_err(), expected, "{token:.40}");
+            assert_eq!(keys().verify(NOW, &token).unwrap_err(), expected, "{token:.40}");
         }
     }
 
@@ -372,24 +378,21 @@ pub(crate) mod tests {
             format!("bearer   {token}"),
             format!("\t{token}\n"),
         ] {
-            assert!(key().verify(NOW, &dressed).is_ok(), "{dressed:.20}");
+            assert!(keys().verify(NOW, &dressed).is_ok(), "{dressed:.20}");
         }
     }
 
     #[test]
     fn issuer_and_audience_are_checked_when_configured() {
-        let key = TokenKey::new(
-            Algorithm::Hs256,
-            SECRET,
-            Audience {
-                issuer: Some("https://id.example".to_owned()),
-                audience: Some("dormouse".to_owned()),
-                user_claim: Some("email".to_owned()),
-                leeway_s: 0,
-            },
-        );
+        let issuer = Issuer {
+            name: Some("https://id.example".to_owned()),
+            audience: Some("dormouse".to_owned()),
+            user_claim: Some("email".to_owned()),
+            ..Issuer::default()
+        };
+        let keys = of_secret(issuer, 0);
         let verify = |iss: Value, aud: Value| {
-            key.verify(
+            keys.verify(
                 NOW,
                 &sign(&json!({"email": "e", "sub": "s", "exp": NOW_S + 60, "iss": iss, "aud": aud})),
             )
@@ -413,7 +416,7 @@ pub(crate) mod tests {
 
     #[test]
     fn departments_and_roles_are_read() {
-        let identity = key()
+        let identity = keys()
             .verify(
                 NOW,
                 &sign(&json!({"sub": "u1", "exp": NOW_S + 60, "departments": ["math", "cs", 7, "cs"], "scope": "read admin"})),
@@ -421,7 +424,7 @@ pub(crate) mod tests {
             .unwrap();
         assert_eq!(identity.departments, ["7", "cs", "math"]);
         assert_eq!(identity.role, Role::Admin);
-        let roles = key()
+        let roles = keys()
             .verify(
                 NOW,
                 &sign(&json!({"sub": "u1", "exp": NOW_S + 60, "roles": ["administrator"]})),

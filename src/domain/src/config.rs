@@ -296,30 +296,28 @@ impl Config {
             .unwrap_or(PresenceScope::Dept);
         let presence_room_limit = reader.integer(PRESENCE_ROOM_LIMIT, 0, 100_000);
         match (recovery, ack_mode, payload_case) {
-            (Some(recovery), Some(mode), Some(payload_case)) if reader.errors.is_empty() => {
-                Ok(Self {
-                    token_keys,
-                    handshake,
-                    service_keys,
-                    heartbeat,
-                    connect_timeout_ms,
-                    keepalive_grace_ms,
-                    recovery,
-                    payload_case,
-                    delivery: DeliveryPolicy {
-                        mode,
-                        ack_timeout_ms,
-                        retry_delays_ms,
-                    },
-                    queue_retry_delay_s,
-                    retention_ms: retention_days.saturating_mul(DAY_MS),
-                    batch_threshold: usize::try_from(batch_threshold).unwrap_or(1),
-                    switchboards: u32::try_from(switchboards).unwrap_or(1),
-                    presence_scope,
-                    presence_room_limit,
-                    signer,
-                })
-            }
+            (Some(recovery), Some(mode), Some(payload_case)) if reader.errors.is_empty() => Ok(Self {
+                token_keys,
+                handshake,
+                service_keys,
+                heartbeat,
+                connect_timeout_ms,
+                keepalive_grace_ms,
+                recovery,
+                payload_case,
+                delivery: DeliveryPolicy {
+                    mode,
+                    ack_timeout_ms,
+                    retry_delays_ms,
+                },
+                queue_retry_delay_s,
+                retention_ms: retention_days.saturating_mul(DAY_MS),
+                batch_threshold: usize::try_from(batch_threshold).unwrap_or(1),
+                switchboards: u32::try_from(switchboards).unwrap_or(1),
+                presence_scope,
+                presence_room_limit,
+                signer,
+            }),
             _ => Err(reader.errors),
         }
     }
@@ -606,6 +604,81 @@ mod tests {
             errors
                 .iter()
                 .all(|error| !error.to_string().contains("short-secret"))
+        );
+    }
+
+    const JWKS: &str =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    #[test]
+    fn published_keys_may_stand_for_the_secret() {
+        let issuers =
+            format!(r#"[{{"issuer":"a","jwks":{JWKS}}},{{"issuer":"b","jwks_url":"https://b.example"}}]"#);
+        let signing = ("SIGNING_SECRET", SECRET);
+        for set in [
+            vec![signing, ("JWT_JWKS", JWKS)],
+            vec![signing, ("JWT_JWKS_URL", "https://id.example/jwks")],
+            vec![signing, ("JWT_ISSUERS", &issuers)],
+            vec![("JWT_SECRET", SECRET), ("JWT_JWKS", JWKS)],
+            vec![signing, ("JWT_SECRET", SECRET), ("JWT_ISSUERS", &issuers)],
+        ] {
+            assert!(parse(&set).is_ok(), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_keys_and_issuers_are_named() {
+        let secret = ("JWT_SECRET", SECRET);
+        let twice = format!(r#"[{{"issuer":"a","jwks":{JWKS}}},{{"issuer":"a","jwks":{JWKS}}}]"#);
+        let both = format!(r#"[{{"issuer":"a","jwks":{JWKS},"jwks_url":"https://b.example"}}]"#);
+        let named = format!(r#"[{{"issuer":"a","audience":"services","jwks":{JWKS}}}]"#);
+        let check = |set: &[(&str, &str)], expected: &[&str]| {
+            let errors = parse(set).unwrap_err();
+            let names: Vec<_> = errors.iter().map(|error| error.name).collect();
+            assert_eq!(names, expected, "{set:?}");
+        };
+        check(&[], &["JWT_SECRET"]);
+        check(&[("JWT_JWKS", JWKS)], &["SIGNING_SECRET"]);
+        check(&[secret, ("SIGNING_SECRET", "short")], &["SIGNING_SECRET"]);
+        check(&[secret, ("JWT_JWKS", r#"{"keys":[]}"#)], &["JWT_JWKS"]);
+        check(
+            &[secret, ("JWT_JWKS_URL", "http://id.example")],
+            &["JWT_JWKS_URL"],
+        );
+        check(
+            &[secret, ("JWT_JWKS", JWKS), ("JWT_JWKS_URL", "https://id.example")],
+            &["JWT_JWKS_URL"],
+        );
+        check(
+            &[secret, ("JWT_JWKS_TTL_SECONDS", "0")],
+            &["JWT_JWKS_TTL_SECONDS"],
+        );
+        check(&[secret, ("JWT_ISSUERS", "{}")], &["JWT_ISSUERS"]);
+        check(
+            &[secret, ("JWT_ISSUERS", r#"[{"issuer":"a"}]"#)],
+            &["JWT_ISSUERS"],
+        );
+        check(&[secret, ("JWT_ISSUERS", &twice)], &["JWT_ISSUERS"]);
+        check(&[secret, ("JWT_ISSUERS", &both)], &["JWT_ISSUERS"]);
+        check(
+            &[secret, ("JWT_ISSUER", "a"), ("JWT_ISSUERS", &named)],
+            &["JWT_ISSUERS"],
+        );
+        check(
+            &[
+                secret,
+                ("JWT_AUDIENCE", "services"),
+                ("SERVICE_JWT_AUDIENCE", "services"),
+            ],
+            &["SERVICE_JWT_AUDIENCE"],
+        );
+        check(
+            &[
+                secret,
+                ("JWT_ISSUERS", &named),
+                ("SERVICE_JWT_AUDIENCE", "services"),
+            ],
+            &["SERVICE_JWT_AUDIENCE"],
         );
     }
 

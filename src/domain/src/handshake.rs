@@ -79,7 +79,9 @@ pub fn connect_token(frame: &str) -> Option<String> {
     struct Auth {
         token: Option<String>,
     }
-    let message = frame.strip_prefix('4').filter(|message| message.starts_with('0'))?;
+    let message = frame
+        .strip_prefix('4')
+        .filter(|message| message.starts_with('0'))?;
     if frame.len() > MAX_PAYLOAD_BYTES {
         return None;
     }

@@ -198,14 +198,14 @@ impl Jwk {
                     return Err(JwksError::Modulus(which.clone(), modulus.bits()));
                 }
                 let key = RsaPublicKey::new(modulus, exponent).map_err(|_| invalid())?;
-                TokenKey::Rs256(key)
+                TokenKey::Rsa(key)
             }
             Kind::P256 => {
                 let x = coordinate(which, "x", self.x.as_deref())?;
                 let y = coordinate(which, "y", self.y.as_deref())?;
                 let point = EncodedPoint::from_affine_coordinates(&x.into(), &y.into(), false);
                 let key = p256::ecdsa::VerifyingKey::from_encoded_point(&point);
-                TokenKey::Es256(key.map_err(|_| invalid())?)
+                TokenKey::P256(key.map_err(|_| invalid())?)
             }
             Kind::Ed25519 => {
                 let x = coordinate(which, "x", self.x.as_deref())?;
@@ -213,7 +213,7 @@ impl Jwk {
                 if key.is_weak() {
                     return Err(invalid());
                 }
-                TokenKey::EdDsa(key)
+                TokenKey::Ed25519(key)
             }
         };
         Ok(Some(key))
@@ -221,7 +221,15 @@ impl Jwk {
 
     fn is_private(&self) -> bool {
         [
-            self.d, self.p, self.q, self.dp, self.dq, self.qi, self.oth, self.k, self.private,
+            self.d,
+            self.p,
+            self.q,
+            self.dp,
+            self.dq,
+            self.qi,
+            self.oth,
+            self.k,
+            self.private,
         ]
         .iter()
         .any(Option::is_some)

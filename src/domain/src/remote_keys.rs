@@ -250,3 +250,212 @@ impl RemoteKeys {
             .map(|fetched| fetched.set.as_ref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_ms(1_800_000_000_000);
+    const TTL_MS: u64 = 600_000;
+    const DAY_MS: u64 = 86_400_000;
+
+    fn set(kid: &str) -> KeySet {
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        KeySet::parse(&format!(
+            r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"{kid}","x":"{x}"}}]}}"#
+        ))
+        .unwrap()
+    }
+
+    /// Keys at a URL, and a clock.
+    struct Story {
+        keys: RemoteKeys,
+        now: Timestamp,
+    }
+
+    impl Story {
+        fn new() -> Self {
+            let url = JwksUrl::parse("https://id.example/jwks").unwrap();
+            Self {
+                keys: RemoteKeys::new(url, TTL_MS),
+                now: START,
+            }
+        }
+
+        /// One whose keys were just fetched.
+        fn with(kid: &str) -> Self {
+            let mut story = Self::new();
+            story.fetch("a").succeed(kid);
+            story
+        }
+
+        fn after(&mut self, ms: u64) -> &mut Self {
+            self.now = self.now.after_ms(ms);
+            self
+        }
+
+        fn plans(&mut self, kid: &str, expected: &str) -> &mut Self {
+            let plan = match self.keys.plan(self.now, Some(kid)) {
+                Plan::Ready => "ready",
+                Plan::Wait => "wait",
+                Plan::Fetch(_) => "fetch",
+            };
+            assert_eq!(plan, expected, "{:?}", self.keys);
+            self
+        }
+
+        /// Begins a fetch that has to be made.
+        fn fetch(&mut self, kid: &str) -> &mut Self {
+            let plan = self.keys.plan(self.now, Some(kid));
+            assert!(matches!(plan, Plan::Fetch(_)), "{:?}", self.keys);
+            if let Plan::Fetch(errand) = plan {
+                self.keys.begin(self.now, &errand);
+            }
+            self
+        }
+
+        fn succeed(&mut self, kid: &str) -> &mut Self {
+            self.keys.succeed(self.now, set(kid));
+            self
+        }
+
+        fn fail(&mut self, expected: Failure) -> &mut Self {
+            assert_eq!(self.keys.fail(self.now), expected);
+            self
+        }
+
+        fn finds(&mut self, kid: &str, expected: Result<(), AuthError>) -> &mut Self {
+            let found = self.keys.find(self.now, Some(kid));
+            assert_eq!(found.map(|_| ()), expected, "{:?}", self.keys);
+            self
+        }
+    }
+
+    #[test]
+    fn keys_are_fetched_when_first_needed_and_when_they_are_old() {
+        Story::new()
+            .finds("a", Err(AuthError::KeysUnavailable))
+            .fetch("a")
+            .plans("a", "wait")
+            .succeed("a")
+            .plans("a", "ready")
+            .finds("a", Ok(()))
+            .after(TTL_MS - 1)
+            .plans("a", "ready")
+            .after(1)
+            .fetch("a")
+            // Others go on with what there is.
+            .plans("a", "ready")
+            .finds("a", Ok(()))
+            .succeed("b")
+            .finds("a", Err(AuthError::UnknownKey))
+            .finds("b", Ok(()));
+    }
+
+    #[test]
+    fn an_unknown_kid_leads_to_one_fetch_a_minute() {
+        Story::with("a")
+            .fetch("b")
+            .plans("b", "wait")
+            .plans("a", "ready")
+            .succeed("b")
+            .finds("b", Ok(()))
+            .plans("c", "ready")
+            .finds("c", Err(AuthError::UnknownKey))
+            .after(59_999)
+            .plans("c", "ready")
+            .after(1)
+            .fetch("c")
+            .succeed("b")
+            .plans("c", "ready")
+            .finds("c", Err(AuthError::UnknownKey));
+    }
+
+    #[test]
+    fn keys_outlive_failures_for_a_day() {
+        let mut story = Story::with("a");
+        story
+            .after(TTL_MS)
+            .fetch("a")
+            .fail(Failure::First)
+            .finds("a", Ok(()))
+            .plans("a", "ready")
+            .after(10_000)
+            .fetch("a")
+            .fail(Failure::Again)
+            .finds("a", Ok(()))
+            // Whether there is such a key nobody can say now.
+            .finds("b", Err(AuthError::KeysUnavailable))
+            .after(DAY_MS - TTL_MS - 10_001)
+            .finds("a", Ok(()))
+            .after(1)
+            .finds("a", Err(AuthError::KeysUnavailable))
+            .fetch("a")
+            .succeed("a")
+            .finds("a", Ok(()))
+            .finds("b", Err(AuthError::UnknownKey));
+    }
+
+    #[test]
+    fn without_keys_a_failure_is_not_repeated_at_once() {
+        Story::new()
+            .fetch("a")
+            .fail(Failure::First)
+            .plans("a", "ready")
+            .finds("a", Err(AuthError::KeysUnavailable))
+            .after(9_999)
+            .plans("a", "ready")
+            .after(1)
+            .fetch("a");
+    }
+
+    #[test]
+    fn a_fetch_that_is_never_heard_of_again_is_made_again() {
+        Story::new()
+            .fetch("a")
+            .after(FETCH_TIMEOUT_MS - 1)
+            .plans("a", "wait")
+            .after(1)
+            .fetch("a")
+            .succeed("a")
+            .finds("a", Ok(()));
+        Story::with("a")
+            .fetch("b")
+            .after(FETCH_TIMEOUT_MS)
+            .plans("b", "ready")
+            .finds("b", Err(AuthError::KeysUnavailable))
+            .finds("a", Ok(()));
+    }
+
+    #[test]
+    fn a_url_is_https_or_of_this_machine() {
+        for good in [
+            "https://id.example/jwks?a=b",
+            "https://id.example:8443/",
+            "http://localhost:1/a",
+            "http://127.0.0.1/",
+            "http://127.1.2.3/",
+            "http://[::1]:8/",
+        ] {
+            assert!(JwksUrl::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "jwks",
+            "http://id.example/jwks",
+            "http://localhost.evil.example/",
+            "http://128.0.0.1/",
+            "ftp://localhost/",
+            "file:///etc/passwd",
+            "data:application/json,{}",
+            "https://user@id.example/",
+            "https://:secret@id.example/",
+            "https://id.example/#keys",
+            "https://",
+        ] {
+            assert!(JwksUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -297,27 +297,46 @@ fn digest<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<[u8; 32],
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
+    use serde_json::json;
+
     use super::*;
+    use crate::auth::tests::{NOW, SECRET, sign};
+    use crate::token_key::{Algorithm, TokenKey};
+    use crate::token_keys::{Issuer, Terms};
 
     /// SHA-256 of `nk_test`.
     const HASH: &str = "45a31ca4fdc2f69f1fc5e0ae2f2cf6cb3f3d9fef6bc69d37cd5e1f9b18d83bba";
 
-    fn keys() -> ServiceKeys {
+    /// Keys of which `a`, with these further members, is that of `nk_test`.
+    fn keys(members: &str) -> ServiceKeys {
         let hash = format!("{:x}", Sha256::digest(b"nk_test"));
         assert_eq!(hash.len(), HASH.len());
         ServiceKeys::parse(&format!(
-            r#"[{{"id":"a","sha256":"{hash}","scopes":["push:user"]}},{{"id":"b","sha256":"{HASH}","scopes":[]}}]"#
+            r#"[{{"id":"a","sha256":"{hash}","scopes":["push:user"]{members}}},{{"id":"b","sha256":"{HASH}","scopes":[]}}]"#
         ))
         .unwrap()
     }
 
+    fn tokens(service_audience: Option<&str>) -> TokenKeys {
+        let issuer = Issuer {
+            secret: Some(TokenKey::of_secret(Algorithm::Hs256, SECRET)),
+            audience: Some("dormouse".to_owned()),
+            ..Issuer::default()
+        };
+        let terms = Terms {
+            service_audience: service_audience.map(str::to_owned),
+            ..Terms::default()
+        };
+        TokenKeys::new(vec![issuer], terms)
+    }
+
     #[test]
     fn a_key_opens_only_its_scopes() {
-        let keys = keys();
+        let keys = keys("");
         let check = |header, scope, expected: Result<&str, ServiceKeyError>| {
-            let found = keys.authenticate(header);
-            let allowed = found.and_then(|key| key.allows(scope).map(|()| key.id.as_str()));
-            assert_eq!(allowed, expected);
+            let found = authenticate(NOW, &keys, &tokens(None), header);
+            let allowed = found.and_then(|caller| caller.allows(scope).map(|()| caller.id));
+            assert_eq!(allowed.as_deref(), expected.as_ref().map(|id| *id));
         };
         check(Some("Bearer nk_test"), Scope::PushUser, Ok("a"));
         check(Some("nk_test"), Scope::PushUser, Ok("a"));
@@ -332,8 +351,108 @@ mod tests {
             Err(ServiceKeyError::Unknown),
         );
         check(Some("Bearer "), Scope::PushUser, Err(ServiceKeyError::Unknown));
+        check(
+            Some("Bearer a.b.c"),
+            Scope::PushUser,
+            Err(ServiceKeyError::Unknown),
+        );
         check(Some(""), Scope::PushUser, Err(ServiceKeyError::Missing));
         check(None, Scope::PushUser, Err(ServiceKeyError::Missing));
+    }
+
+    #[test]
+    fn a_key_opens_nothing_after_its_end() {
+        let check = |members, expected: Result<(), ServiceKeyError>| {
+            let found = authenticate(NOW, &keys(members), &tokens(None), Some("nk_test"));
+            assert_eq!(found.map(|_| ()), expected, "{members}");
+        };
+        // NOW is 2027-01-15T08:00:00Z.
+        check(r#","expires_at":"2027-01-15T08:00:01Z""#, Ok(()));
+        check(
+            r#","expires_at":"2027-01-15T08:00:00Z""#,
+            Err(ServiceKeyError::Invalid),
+        );
+        check(r#","expires_at":null,"revoked":false"#, Ok(()));
+        check(r#","revoked":true"#, Err(ServiceKeyError::Invalid));
+        check(
+            r#","expires_at":"2028-01-15T08:00:00Z","revoked":true"#,
+            Err(ServiceKeyError::Invalid),
+        );
+    }
+
+    #[test]
+    fn a_token_for_services_opens_its_scopes_and_no_users_inbox() {
+        let at = |claims: serde_json::Value| {
+            let mut all = json!({"sub": "billing", "aud": "services", "exp": 1_800_000_060});
+            for (name, value) in claims.as_object().unwrap() {
+                all[name] = value.clone();
+            }
+            sign(&all)
+        };
+        let check = |audience, claims, expected: Result<&str, ServiceKeyError>| {
+            let (tokens, token) = (tokens(audience), at(claims));
+            let found = authenticate(NOW, &keys(""), &tokens, Some(&format!("Bearer {token}")));
+            let allowed = found.and_then(|caller| caller.allows(Scope::PushUser).map(|()| caller.id));
+            assert_eq!(allowed.as_deref(), expected.as_ref().map(|id| *id));
+            assert!(tokens.verify(NOW, &token).is_err());
+        };
+        let services = Some("services");
+        let claim = |name| Err(ServiceKeyError::Token(AuthError::Claim(name)));
+        let pushes = || json!({"scope": "status:read push:user unknown"});
+        check(services, pushes(), Ok("jwt::billing"));
+        check(
+            services,
+            json!({"scope": ["push:user"], "iss": "https://id.example", "aud": ["x", "services"]}),
+            Ok("jwt:https://id.example:billing"),
+        );
+        check(
+            services,
+            json!({"scope": "push:user", "iss": "a", "sub": "b:c%"}),
+            Ok("jwt:a:b%3Ac%25"),
+        );
+        check(
+            services,
+            json!({"scope": "push:users"}),
+            Err(ServiceKeyError::Scope(Scope::PushUser)),
+        );
+        check(services, json!({}), Err(ServiceKeyError::Scope(Scope::PushUser)));
+        check(
+            services,
+            json!({"scope": "push:user", "exp": 1_799_999_000}),
+            Err(ServiceKeyError::Token(AuthError::Expired)),
+        );
+        check(services, json!({"scope": "push:user", "exp": null}), {
+            Err(ServiceKeyError::Token(AuthError::Malformed))
+        });
+        check(services, json!({"scope": "push:user", "sub": 7}), claim("sub"));
+        check(
+            services,
+            json!({"scope": "push:user", "aud": "service"}),
+            claim("aud"),
+        );
+        check(None, pushes(), Err(ServiceKeyError::Unknown));
+
+        let both = at(json!({"aud": ["dormouse", "services"]}));
+        assert_eq!(
+            tokens(services).verify(NOW, &both),
+            Err(AuthError::Claim("aud")),
+            "a token is for one plane"
+        );
+        let user = at(json!({"aud": "dormouse", "scope": "push:user"}));
+        assert!(tokens(services).verify(NOW, &user).is_ok());
+        let found = authenticate(NOW, &keys(""), &tokens(services), Some(&user));
+        assert_eq!(
+            found.unwrap_err(),
+            ServiceKeyError::Token(AuthError::Claim("aud"))
+        );
+    }
+
+    #[test]
+    fn a_scope_is_read_by_its_name() {
+        for scope in Scope::ALL {
+            assert_eq!(Scope::parse(scope.name()), Some(scope));
+        }
+        assert_eq!(Scope::parse("push"), None);
     }
 
     #[test]
@@ -344,6 +463,8 @@ mod tests {
             r#"[{"id":"a","sha256":"00","scopes":[]}]"#,
             r#"[{"id":"a","sha256":"zz","scopes":["everything"]}]"#,
             r#"[{"id":"a","scopes":[]}]"#,
+            &format!(r#"[{{"id":"jwt:a:b","sha256":"{HASH}","scopes":[]}}]"#),
+            &format!(r#"[{{"id":"a","sha256":"{HASH}","scopes":[],"expires_at":1}}]"#),
         ] {
             assert!(ServiceKeys::parse(bad).is_err(), "{bad}");
         }

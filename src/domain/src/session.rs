@@ -584,13 +584,13 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::auth::Role;
-    use crate::auth::tests::{NOW, key, sign};
+    use crate::auth::tests::{NOW, keys, sign};
     use crate::config::Timing;
     use crate::id::{RecipientId, UserId};
     use crate::inbox::Head;
     use crate::wishes::Keepalive;
 
-    static KEY: LazyLock<TokenKey> = LazyLock::new(key);
+    static KEYS: LazyLock<TokenKeys> = LazyLock::new(keys);
     static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(b"secret"));
     const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
         interval_ms: 90_000,
@@ -608,7 +608,7 @@ pub(crate) mod tests {
 
     pub(crate) fn rules() -> Rules<'static> {
         Rules {
-            key: &KEY,
+            keys: &KEYS,
             heartbeat: HEARTBEAT,
             connect_timeout_ms: 45_000,
             keepalive_grace_ms: 120_000,

@@ -41,7 +41,7 @@ pub struct Terms {
 }
 
 /// Somebody whose tokens are trusted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Issuer {
     /// The `iss` of the tokens; `None` for those of which no other issuer's name is the `iss`.
     pub name: Option<String>,
@@ -56,9 +56,10 @@ pub struct Issuer {
 }
 
 /// Where the keys of an issuer are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum Published {
     /// There are none.
+    #[default]
     Nowhere,
     /// Here.
     Here(Arc<KeySet>),

@@ -116,7 +116,9 @@ async fn serve_service(
         ServiceOperation::ReplayDeadLetter(id) => api::dead_letters::replay(env, id, caller).await,
         ServiceOperation::DeleteDeadLetter(id) => api::dead_letters::delete(env, id).await,
         ServiceOperation::PresenceOfUser(user) => api::presence::user(env, user).await,
-        ServiceOperation::DisconnectUser(user) => api::users::disconnect(request, env, user, &caller.id).await,
+        ServiceOperation::DisconnectUser(user) => {
+            api::users::disconnect(request, env, user, &caller.id).await
+        }
         ServiceOperation::ExportUser(user) => api::users::export(&request, env, user).await,
         ServiceOperation::EraseUser(user) => api::users::erase(env, user, &caller.id).await,
         ServiceOperation::PushBatch => api::notifications::batch(request, env, caller).await,

@@ -227,11 +227,7 @@ pub(crate) async fn retry(env: &Env, id: NotificationId, caller: &Caller) -> Res
 }
 
 /// Whether a service may do something about a push: it may when it could push to the same rooms.
-async fn may_address_again(
-    record: &Database,
-    id: NotificationId,
-    caller: &Caller,
-) -> Result<(), Refusal> {
+async fn may_address_again(record: &Database, id: NotificationId, caller: &Caller) -> Result<(), Refusal> {
     let push = record.read_push(id).await?;
     let push = push.ok_or_else(|| Problem::new(Code::NotFound))?;
     let rooms = push.audience.iter().filter_map(|name| Room::parse(name).ok());
