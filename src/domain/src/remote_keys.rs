@@ -19,7 +19,7 @@ use crate::token_key::TokenKey;
 pub const FETCH_TIMEOUT_MS: u64 = 3_000;
 
 /// How long after a failed fetch there is no other, in milliseconds.
-const RETRY_MS: u64 = 10_000;
+const RETRY_MS: u64 = 5_000;
 
 /// How often a `kid` that nobody knows may lead to a fetch, in milliseconds.
 const UNKNOWN_KID_MS: u64 = 60_000;
@@ -382,13 +382,13 @@ mod tests {
             .fail(Failure::First)
             .finds("a", Ok(()))
             .plans("a", "ready")
-            .after(10_000)
+            .after(5_000)
             .fetch("a")
             .fail(Failure::Again)
             .finds("a", Ok(()))
             // Whether there is such a key nobody can say now.
             .finds("b", Err(AuthError::KeysUnavailable))
-            .after(DAY_MS - TTL_MS - 10_001)
+            .after(DAY_MS - TTL_MS - 5_001)
             .finds("a", Ok(()))
             .after(1)
             .finds("a", Err(AuthError::KeysUnavailable))
@@ -405,7 +405,7 @@ mod tests {
             .fail(Failure::First)
             .plans("a", "ready")
             .finds("a", Err(AuthError::KeysUnavailable))
-            .after(9_999)
+            .after(4_999)
             .plans("a", "ready")
             .after(1)
             .fetch("a");

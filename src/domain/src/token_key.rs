@@ -218,3 +218,38 @@ impl JwtAlgorithm for AlgorithmOf<'_> {
         key.verify(message, &signature.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    /// RFC 8037, A.4. What is signed there are no claims, so only the key itself can tell.
+    #[test]
+    fn the_signature_of_rfc_8037_is_right_and_no_other() {
+        let decode = |text| URL_SAFE_NO_PAD.decode(text).unwrap();
+        let x = decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        let key = TokenKey::Ed25519(Ed25519Key::from_bytes(&x.try_into().unwrap()).unwrap());
+        let message = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        let signature =
+            decode("hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg");
+        assert!(key.verify(message, &signature));
+        for i in 0..signature.len() {
+            let mut wrong = signature.clone();
+            wrong[i] ^= 1;
+            assert!(!key.verify(message, &wrong), "{i}");
+        }
+        assert!(!key.verify(&message[1..], &signature));
+        assert!(!key.verify(message, &signature[1..]));
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        let key = TokenKey::of_secret(Algorithm::Hs256, b"secret");
+        assert_eq!(format!("{key:?}"), "Secret(Hs256, Secret)");
+    }
+}
