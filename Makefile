@@ -47,7 +47,8 @@ MAKEFLAGS += --no-builtin-rules
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm ledger \
+.PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm room-storm \
+	fan-out crowd ledger \
 	token key push watch clean distclean python wasm-target fmt clippy docs native layers size no-instruments fuzz \
 	codec-bench types types-check
 
@@ -206,6 +207,15 @@ live: bundle-instruments bundle-conformance bundle python ## tests against a rea
 
 storm: bundle ## CLIENTS=500 stock clients on a runtime that is killed and started again
 	@$(NODE) tests/long/reconnect_storm.mjs
+
+room-storm: bundle-instruments ## USERS=300 users of rooms come, go and are pushed to for DURATION=60 s while objects are evicted
+	@$(NODE) tests/long/room_storm.mjs
+
+fan-out: bundle ## one push to up to USERS=3000 users who are online in a room: when the first has it, what each costs
+	@$(NODE) tests/long/fan_out.mjs
+
+crowd: bundle-instruments ## what USERS=1000 users cost the record who come back, or acknowledge, at the same time
+	@$(NODE) tests/long/crowd.mjs
 
 ledger: bundle-instruments ## print what each action costs in billable units
 	@$(NODE) bench/ledger.mjs

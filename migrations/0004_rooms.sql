@@ -15,6 +15,8 @@ CREATE TABLE memberships (
   PRIMARY KEY (user_id, room, source)
 ) WITHOUT ROWID;
 
+CREATE INDEX memberships_removed ON memberships (removed_at) WHERE removed_at IS NOT NULL;
+
 -- The switchboards that may have members: a push to a shared room is brought to these and no others.
 CREATE TABLE switchboards (
   name TEXT NOT NULL PRIMARY KEY

@@ -15,7 +15,7 @@ export interface paths {
         put?: never;
         /**
          * Push a notification
-         * @description It is stored before it is answered, reaches every open connection of each recipient, and stays in their inboxes. The same `Idempotency-Key` with the same body is answered the same and pushes nothing; with another body it is refused. The body has at most 100,000 bytes. Scope `push:user`.
+         * @description It is stored before it is answered, reaches every open connection of each recipient, and stays in their inboxes. The same `Idempotency-Key` with the same body is answered the same and pushes nothing; with another body it is refused. The body has at most 100,000 bytes. Scope `push:user`, `push:room` or `push:broadcast`, one for each recipient.
          */
         post: operations["pushNotification"];
         delete?: never;
@@ -35,7 +35,7 @@ export interface paths {
         put?: never;
         /**
          * Push several notifications
-         * @description All that can be stored are stored in one transaction. Each item names itself with `idempotency_key`; the header `Idempotency-Key` is refused. The body has at most 1,000,000 bytes. Scope `push:user`.
+         * @description All that can be stored are stored in one transaction. Each item names itself with `idempotency_key`; the header `Idempotency-Key` is refused. The body has at most 1,000,000 bytes. Scope `push:user`, `push:room` or `push:broadcast`, one for each recipient.
          */
         post: operations["pushNotificationBatch"];
         delete?: never;
@@ -60,7 +60,7 @@ export interface paths {
         post?: never;
         /**
          * Retract a notification
-         * @description Before it is due it is canceled; afterwards it disappears from every inbox. A repetition is answered the same. Scope `push:user`.
+         * @description Before it is due it is canceled; afterwards it disappears from every inbox. A repetition is answered the same. The scopes that pushing to the same recipients takes.
          */
         delete: operations["retractNotification"];
         options?: never;
@@ -99,7 +99,7 @@ export interface paths {
         put?: never;
         /**
          * Deliver again what failed for good
-         * @description Deliveries in `permanent_failure` begin again. Scope `push:user`.
+         * @description Deliveries in `permanent_failure` begin again. The scopes that pushing to the same recipients takes.
          */
         post: operations["retryNotification"];
         delete?: never;
@@ -139,7 +139,7 @@ export interface paths {
         put?: never;
         /**
          * Carry out a dead letter
-         * @description Answered as the same push to `/v1/notifications` would be. What is carried out is no dead letter any more; after a problem it stays. Scope `push:user`.
+         * @description Answered as the same push to `/v1/notifications` would be. What is carried out is no dead letter any more; after a problem it stays. The scopes that the push itself takes.
          */
         post: operations["replayDeadLetter"];
         delete?: never;
@@ -160,9 +160,73 @@ export interface paths {
         post?: never;
         /**
          * Delete a dead letter
-         * @description Scope `push:user`.
+         * @description Any scope for pushing.
          */
         delete: operations["deleteDeadLetter"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send an event to whoever is online
+         * @description An event of your own, by Socket.IO, on `/notifications` and `/`. Nothing is stored: who is offline never hears of it. Scope `events:emit`.
+         */
+        post: operations["emitEvent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rooms/{room}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put users into a room and take others out
+         * @description All or nothing. What is pushed to the room afterwards is for those who were put in; what was pushed before stays with those who were taken out. Those who are online are told at once. Tokens that were issued before a removal do not undo it. The body has at most 256,000 bytes. Scope `rooms:write`.
+         */
+        post: operations["changeMembers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rooms/{room}/members/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put a user into a room
+         * @description A repetition is answered the same. Scope `rooms:write`.
+         */
+        put: operations["putMember"];
+        post?: never;
+        /**
+         * Take a user out of a room
+         * @description Whether their token or this API put them there. A repetition is answered the same. Scope `rooms:write`.
+         */
+        delete: operations["deleteMember"];
         options?: never;
         head?: never;
         patch?: never;
@@ -180,6 +244,66 @@ export interface paths {
          * @description Scope `presence:read`.
          */
         get: operations["getUserPresence"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/presence/query": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Which of many users are online
+         * @description The body has at most 256,000 bytes. Scope `presence:read`.
+         */
+        post: operations["queryPresence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/presence/rooms/{room}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who is online in a room
+         * @description In the order of the ids. A page may be shorter than was asked for; `next_cursor` leads on. Scope `presence:read`.
+         */
+        get: operations["listRoomPresence"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/presence/count": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How many users are online
+         * @description Scope `presence:read`.
+         */
+        get: operations["countPresence"];
         put?: never;
         post?: never;
         delete?: never;
@@ -617,7 +741,7 @@ export interface components {
             collapse_key?: components["schemas"]["CollapseKey"];
             deliver_at?: components["schemas"]["DeliverAt"];
         };
-        /** @description Whom it is for: `user:` and an id of 1 to 128 bytes without control characters. A recipient named twice counts once. */
+        /** @description Whom it is for: users, departments, rooms, everybody (`announcements` is another name for `broadcast`) or the admins. An id has 1 to 128 bytes and no control characters. A recipient named twice counts once. */
         To: string[];
         /** @description One line that is not blank. */
         Title: string;
@@ -658,7 +782,7 @@ export interface components {
          * @description Stable: branch on it.
          * @enum {string}
          */
-        ProblemCode: "malformed_json" | "unknown_field" | "invalid_parameter" | "invalid_idempotency_key" | "unauthenticated" | "invalid_credential" | "forbidden" | "not_found" | "method_not_allowed" | "payload_too_large" | "unsupported_media_type" | "invalid_request" | "invalid_recipient" | "idempotency_mismatch" | "gone" | "unknown_type" | "unknown_template" | "misconfigured" | "unavailable" | "retries_exhausted";
+        ProblemCode: "malformed_json" | "unknown_field" | "invalid_parameter" | "invalid_idempotency_key" | "unauthenticated" | "invalid_credential" | "forbidden" | "not_found" | "method_not_allowed" | "payload_too_large" | "unsupported_media_type" | "invalid_request" | "invalid_recipient" | "invalid_room" | "too_many_rooms" | "reserved_event" | "idempotency_mismatch" | "gone" | "unknown_type" | "unknown_template" | "misconfigured" | "unavailable" | "retries_exhausted";
         /** @description One mistake in a request. */
         Mistake: {
             /** @description JSON pointer (RFC 6901) to the place in the body; empty for the whole. */
@@ -715,7 +839,7 @@ export interface components {
          *       "errors": [
          *         {
          *           "pointer": "",
-         *           "detail": "expected user:ID"
+         *           "detail": "expected user:ID, dept:ID, room:NAME, broadcast or admin:notifications"
          *         }
          *       ]
          *     }
@@ -787,6 +911,8 @@ export interface components {
         PushCounts: {
             /** @description Stored for the recipient. */
             created: number;
+            /** @description Stored for a room, whose members are told by and by; only there when it is not 0. */
+            accepted?: number;
             /** @description Muted by the recipient. */
             suppressed: number;
             /** @description Not addressable. */
@@ -814,6 +940,14 @@ export interface components {
             /** @constant */
             status: "accepted";
             seq: null;
+        };
+        /** @description Stored; the room's members are told by and by. */
+        RoomAccepted: {
+            to: string;
+            /** @constant */
+            status: "accepted";
+            /** @description How many of the members are online. */
+            online_users: number;
         };
         /** @description The recipient does not want it. */
         RecipientSuppressed: {
@@ -877,7 +1011,7 @@ export interface components {
             created_at: string;
             counts: components["schemas"]["PushCounts"];
             /** @description One for each recipient, in the order asked for. */
-            results: (components["schemas"]["RecipientCreated"] | components["schemas"]["RecipientAccepted"] | components["schemas"]["RecipientSuppressed"] | components["schemas"]["RecipientRejected"])[];
+            results: (components["schemas"]["RecipientCreated"] | components["schemas"]["RecipientAccepted"] | components["schemas"]["RoomAccepted"] | components["schemas"]["RecipientSuppressed"] | components["schemas"]["RecipientRejected"])[];
         };
         /**
          * @description A push that waits until it is due.
@@ -1132,6 +1266,97 @@ export interface components {
             next_cursor: components["schemas"]["NextCursor"];
         };
         /**
+         * @description An event of your own.
+         * @example {
+         *       "to": [
+         *         "dept:sales"
+         *       ],
+         *       "event": "order:paid",
+         *       "data": {
+         *         "order_id": 1042
+         *       }
+         *     }
+         */
+        CustomEvent: {
+            /** @description Whom it is for: `user:ID`, `dept:ID`, `room:NAME`, `broadcast` or `admin:notifications`. A recipient named twice counts once. */
+            to: string[];
+            /** @description Its name, not blank and without control characters. Reserved are the names of this service's own events and of the library's, and all that begin with `notification:`, `notifications:`, `unread:`, `mark:`, `presence:`, `auth:` or `admin:`. */
+            event: string;
+            data?: components["schemas"]["Data"];
+        };
+        /**
+         * @description To whom an event goes.
+         * @example {
+         *       "event": "order:paid",
+         *       "results": [
+         *         {
+         *           "to": "user:u1",
+         *           "status": "accepted",
+         *           "online": true
+         *         },
+         *         {
+         *           "to": "dept:sales",
+         *           "status": "accepted",
+         *           "online_users": 3
+         *         }
+         *       ]
+         *     }
+         */
+        EventResult: {
+            event: string;
+            /** @description One for each recipient, in the order asked for. */
+            results: (components["schemas"]["UserReached"] | components["schemas"]["RoomReached"] | components["schemas"]["RecipientRejected"])[];
+        };
+        /** @description For a user. */
+        UserReached: {
+            to: string;
+            /** @constant */
+            status: "accepted";
+            /** @description Whether a connection is open; if not, nothing was sent. */
+            online: boolean;
+        };
+        /** @description For a room. */
+        RoomReached: {
+            to: string;
+            /** @constant */
+            status: "accepted";
+            /** @description To how many of its members it goes. */
+            online_users: number;
+        };
+        /**
+         * @description Who is put into a room and who is taken out: together 1 to 1,000 ids, none of them in both lists.
+         * @example {
+         *       "add": [
+         *         "u1",
+         *         "u2"
+         *       ],
+         *       "remove": [
+         *         "u3"
+         *       ]
+         *     }
+         */
+        MemberChanges: {
+            add?: string[] | null;
+            remove?: string[] | null;
+        } | {
+            add: unknown[];
+        } | {
+            remove: unknown[];
+        };
+        /**
+         * @description How many changes there were.
+         * @example {
+         *       "added": 2,
+         *       "removed": 1
+         *     }
+         */
+        MembersChanged: {
+            /** @description Put in who were not in it by this API. */
+            added: number;
+            /** @description Taken out: of a `room:` those who were in it, of a `dept:` all, since a token may have put them there. */
+            removed: number;
+        };
+        /**
          * @description Whether a user is online.
          * @example {
          *       "user_id": "u1",
@@ -1178,6 +1403,71 @@ export interface components {
              * @constant
              */
             consistency: "strong";
+        };
+        /**
+         * @description Users to be asked about.
+         * @example {
+         *       "users": [
+         *         "u1",
+         *         "u2"
+         *       ]
+         *     }
+         */
+        PresenceQuery: {
+            users: string[];
+        };
+        /** @description Whether a user is online. */
+        UserPresence: {
+            user_id: string;
+            online: boolean;
+            /**
+             * Format: date-time
+             * @description Now, or when the last connection closed; null when nothing is known of the user.
+             */
+            last_seen_at: string | null;
+        };
+        /**
+         * @description The presence of several users.
+         * @example {
+         *       "users": [
+         *         {
+         *           "user_id": "u1",
+         *           "online": true,
+         *           "last_seen_at": "2026-11-20T07:01:30.250Z"
+         *         },
+         *         {
+         *           "user_id": "u2",
+         *           "online": false,
+         *           "last_seen_at": null
+         *         }
+         *       ],
+         *       "consistency": "eventual"
+         *     }
+         */
+        PresenceList: {
+            users: components["schemas"]["UserPresence"][];
+            /**
+             * @description May be a moment behind.
+             * @constant
+             */
+            consistency: "eventual";
+        };
+        /** @description One page of those who are online in a room. */
+        RoomPresence: {
+            room: string;
+            /** @description How many there are in all, as of a moment ago. */
+            online: number;
+            items: components["schemas"]["Presence"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        /**
+         * @description How many users are online, as of a moment ago.
+         * @example {
+         *       "online_users": 1204
+         *     }
+         */
+        PresenceCount: {
+            online_users: number;
         };
         /**
          * @description A template. `{{ course }}` is filled in with the member `course` of the data, `{{ user.name }}` with a member of a member.
@@ -1440,6 +1730,8 @@ export interface components {
              */
             exported_at: string;
             preferences: components["schemas"]["Preferences"];
+            /** @description The departments and rooms the user is in, `broadcast` and `admin:notifications` among them. */
+            rooms: string[];
             presence: components["schemas"]["Presence"];
             /** @description Items not read. */
             unread: number;
@@ -1827,7 +2119,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Understood, and not possible. Every mistake is named. Codes: `invalid_request`, `invalid_recipient`, `idempotency_mismatch`, `unknown_type`, `unknown_template`. */
+        /** @description Understood, and not possible. Every mistake is named. Codes: `invalid_request`, `invalid_recipient`, `invalid_room`, `too_many_rooms`, `reserved_event`, `idempotency_mismatch`, `unknown_type`, `unknown_template`. */
         Unprocessable: {
             headers: {
                 "x-request-id": components["headers"]["RequestId"];
@@ -1875,6 +2167,21 @@ export interface components {
          * @example u1
          */
         UserId: string;
+        /**
+         * @description `dept:` or `room:` and a name of 1 to 128 bytes without control characters, percent-encoded.
+         * @example room:lobby
+         */
+        MemberRoom: string;
+        /**
+         * @description The user, percent-encoded: 1 to 128 bytes without control characters.
+         * @example u1
+         */
+        Member: string;
+        /**
+         * @description `dept:ID`, `room:NAME`, `broadcast` or `admin:notifications`, percent-encoded.
+         * @example room:lobby
+         */
+        Room: string;
         /**
          * @description The template: 1 to 128 of `a-z 0-9 . _ -`, the first a letter or a digit.
          * @example exam-moved
@@ -1977,7 +2284,7 @@ export interface operations {
                     "application/json": components["schemas"]["PushResult"];
                 };
             };
-            /** @description Scheduled: `deliver_at` was given. */
+            /** @description Scheduled: `deliver_at` was given. Or stored, and some recipients are rooms, whose members are told by and by. */
             202: {
                 headers: {
                     "x-request-id": components["headers"]["RequestId"];
@@ -1986,10 +2293,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ScheduledResult"];
+                    "application/json": components["schemas"]["ScheduledResult"] | components["schemas"]["PushResult"];
                 };
             };
-            /** @description Stored; some recipients are rejected. */
+            /** @description Stored; some recipients are rejected. `location` is there when others are rooms. */
             207: {
                 headers: {
                     "x-request-id": components["headers"]["RequestId"];
@@ -2318,6 +2625,162 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    emitEvent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The event. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CustomEvent"];
+            };
+        };
+        responses: {
+            /** @description On its way to all who are online. */
+            202: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventResult"];
+                };
+            };
+            /** @description On its way; some recipients are rejected. */
+            207: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["PayloadTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    changeMembers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description `dept:` or `room:` and a name of 1 to 128 bytes without control characters, percent-encoded.
+                 * @example room:lobby
+                 */
+                room: components["parameters"]["MemberRoom"];
+            };
+            cookie?: never;
+        };
+        /** @description The users. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemberChanges"];
+            };
+        };
+        responses: {
+            /** @description How many changes there were. */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MembersChanged"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["PayloadTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    putMember: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description `dept:` or `room:` and a name of 1 to 128 bytes without control characters, percent-encoded.
+                 * @example room:lobby
+                 */
+                room: components["parameters"]["MemberRoom"];
+                /**
+                 * @description The user, percent-encoded: 1 to 128 bytes without control characters.
+                 * @example u1
+                 */
+                user: components["parameters"]["Member"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The user is in it. */
+            204: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteMember: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description `dept:` or `room:` and a name of 1 to 128 bytes without control characters, percent-encoded.
+                 * @example room:lobby
+                 */
+                room: components["parameters"]["MemberRoom"];
+                /**
+                 * @description The user, percent-encoded: 1 to 128 bytes without control characters.
+                 * @example u1
+                 */
+                user: components["parameters"]["Member"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The user is not in it. */
+            204: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     getUserPresence: {
         parameters: {
             query?: never;
@@ -2344,6 +2807,103 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    queryPresence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The users. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PresenceQuery"];
+            };
+        };
+        responses: {
+            /** @description Their presence, in the order asked for. */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresenceList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["PayloadTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listRoomPresence: {
+        parameters: {
+            query?: {
+                /** @description Items on a page. */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next_cursor` of an earlier page. Opaque. */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description `dept:ID`, `room:NAME`, `broadcast` or `admin:notifications`, percent-encoded.
+                 * @example room:lobby
+                 */
+                room: components["parameters"]["Room"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of them. */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RoomPresence"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    countPresence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The number. */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresenceCount"];
+                };
+            };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             500: components["responses"]["Misconfigured"];

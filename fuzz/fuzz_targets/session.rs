@@ -480,7 +480,7 @@ impl Run {
                     let payload: serde_json::Value = payload.parse().expect("is an object");
                     assert_eq!(payload["sid"], joined.sid.as_str());
                     let pid = payload["pid"].as_str();
-                    assert_eq!(pid.is_some(), self.session.recovery == Recovery::On);
+                    assert_eq!(pid.is_some(), self.session.recovery_on(namespace) == Recovery::On);
                     if let Some(pid) = pid {
                         let read = Pid::parse(pid, &SIGNER, &self.session.identity.user, namespace);
                         assert_eq!(read.map(|pid| pid.sid), Some(joined.sid));
@@ -515,7 +515,7 @@ impl Run {
             }
         }
         let namespaces = &self.session.namespaces;
-        assert!(namespaces.len() <= 2);
+        assert!(namespaces.len() <= 3);
         for (at, joined) in namespaces.iter().enumerate() {
             assert!(
                 !namespaces[..at]

@@ -37,6 +37,12 @@ export async function consistent(server, user, ids) {
   assert.deepEqual(await deliveries(server, user), Object.fromEntries(listed), "list and record agree on deliveries");
 }
 
+/** Waits until a user who has come for the first time has caught up with the record, which comes after `authenticated`. */
+export function caughtUp(server, user) {
+  const since = async () => (await server.hubInfo(user)).memberships.rooms.broadcast?.from.after;
+  return until(async () => (await since()) !== undefined, { what: `${user} has caught up` });
+}
+
 /** The user's whole list, newest first, and the counts that came with it. Reading it makes every item delivered. */
 export async function inbox(server, user) {
   const items = [];

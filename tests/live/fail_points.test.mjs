@@ -30,7 +30,11 @@ const POINTS = {
   "nudge-applied": { stored: 1, applied: 1, answer: "accepted" },
   "catch-up-before-pull": { stored: 1, applied: 0, answer: "accepted", after: LOST, by: "connect" },
   "catch-up-pulled": { stored: 1, applied: 0, answer: "accepted", after: LOST, by: "connect" },
+  "attend-before-read": { stored: 1, applied: 0, answer: "accepted", after: LOST, by: "connect" },
+  "attend-read": { stored: 1, applied: 0, answer: "accepted", after: LOST, by: "connect" },
   "outbox-before-flush": { stored: 1, applied: 1, answer: "created" },
+  "settle-before-write": { stored: 1, applied: 1, answer: "created" },
+  "settle-written": { stored: 1, applied: 1, answer: "created" },
   "outbox-flushed": { stored: 1, applied: 1, answer: "created" },
 };
 
@@ -46,11 +50,14 @@ before(async () => {
 });
 afterEach(() => server.clearFailPoints());
 
+/** Only pushes to rooms get there: see switchboard.test.mjs. */
+const ROOM_POINTS = ["fan-out-accepted", "fan-out-batch-told"];
+
 test("the table has every fail point", () => {
   const source = readFileSync(join(import.meta.dirname, "../../src/edge/src/instruments/mod.rs"), "utf8");
   const [, variants] = /enum FailPoint \{(.*?)\n\}/s.exec(source);
   const names = [...variants.matchAll(/^ +([A-Z]\w*),$/gm)].map(([, name]) => name.replace(/\B[A-Z]/g, "-$&").toLowerCase());
-  assert.deepEqual([...Object.keys(POINTS), ...CRON_POINTS, ...QUEUE_POINTS].toSorted(), names.toSorted());
+  assert.deepEqual([...Object.keys(POINTS), ...CRON_POINTS, ...QUEUE_POINTS, ...ROOM_POINTS].toSorted(), names.toSorted());
 });
 
 for (const point of Object.keys(POINTS)) {

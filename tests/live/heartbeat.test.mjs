@@ -92,9 +92,9 @@ test("a connection that joins no namespace is closed though it answers", async (
   assert.equal((await server.hubInfo("undecided")).sockets, 0);
 });
 
-// ---- alarms: the ledger counts for all users, so these have servers of their own ----
+// ---- ticks: the ledger counts for all users, so these have servers of their own ----
 
-test("one alarm an interval serves all tabs", async () => {
+test("one tick an interval serves all tabs", async () => {
   const own = await startServer({ vars });
   const tabs = [];
   for (let i = 0; i < 5; i++) tabs.push(await tab("tabs", own));
@@ -103,13 +103,14 @@ test("one alarm an interval serves all tabs", async () => {
   await beat(seen, 1);
   await own.resetLedger();
   const beats = await beat(seen, BEATS);
-  const { alarms, alarms_set } = await own.ledger();
-  assert.ok(alarms >= BEATS - 1 && alarms <= beats + 1, `${alarms} alarms for ${beats} pings of each tab`);
+  const { object_requests: ticks, alarms, alarms_set } = await own.ledger();
+  assert.ok(ticks >= BEATS - 1 && ticks <= beats + 1, `${ticks} ticks for ${beats} pings of each tab`);
+  assert.ok(alarms <= beats + 1, `${alarms} alarms, all of the switchboard, for ${beats} pings`);
   assert.ok(alarms_set <= alarms + 1, `${alarms_set} alarms set for ${alarms}`);
   assert.ok(tabs.every(({ connected }) => connected));
 });
 
-test("a closed connection leaves no alarm behind", async () => {
+test("a closed connection leaves no tick and no alarm of its hub behind", async () => {
   const own = await startServer({ vars });
   const seen = [heartbeats(await tab("witness", own))];
   const gone = await tab("gone", own);
@@ -118,13 +119,58 @@ test("a closed connection leaves no alarm behind", async () => {
   gone.disconnect();
   torn.terminate();
   for (const user of ["gone", "torn"]) {
-    await until(async () => (await own.hubInfo(user)).alarm_at === null, { what: `${user} has no alarm` });
+    await until(async () => (await own.hubInfo(user)).sockets === 0, { what: `${user} has no socket` });
+    await until(async () => !(await isOnline(own, user)), { what: `${user} has left the roster`, timeout: 20_000 });
   }
-  // The witness is the clock: in its intervals nobody else has an alarm.
+  // The witness is the clock: in its intervals nobody else is ticked.
   await own.resetLedger();
   const beats = await beat(seen, BEATS);
-  const { alarms } = await own.ledger();
-  assert.ok(alarms <= beats + 1, `${alarms} alarms for ${beats} pings of the only client`);
+  const { object_requests: ticks } = await own.ledger();
+  assert.ok(ticks <= beats + 1, `${ticks} ticks for ${beats} pings of the only client`);
+});
+
+async function isOnline(own, user) {
+  const { body } = await own.api("POST", "/v1/presence/query", { key: own.serviceKey, body: { users: [user] } });
+  return body.users[0].online;
+}
+
+test("idle connections of many users cost one alarm an interval together, and no row of their hubs", async () => {
+  const own = await startServer({ vars: { ...vars, SWITCHBOARDS: "1" } });
+  const users = Array.from({ length: 12 }, (_, i) => `idle-${i}`);
+  const seen = (await Promise.all(users.map((user) => tab(user, own)))).map(heartbeats);
+  // The alarm for who joins no namespace was set when they came, and goes off once.
+  await beat(seen, Math.ceil(CONNECT_TIMEOUT_MS / INTERVAL_MS) + 1);
+  await own.resetLedger();
+  const beats = await beat(seen, BEATS);
+  const { alarms, alarms_set, object_rows_written = 0, record_batches = 0 } = await own.ledger();
+  assert.ok(alarms <= beats + 2, `${alarms} alarms for ${beats} pings of each of ${users.length} users`);
+  assert.ok(alarms_set <= alarms + 2, `${alarms_set} alarms set for ${alarms}`);
+  assert.ok(object_rows_written <= 2 * (beats + 1), `${object_rows_written} rows written`);
+  assert.equal(record_batches, 0);
+  // What a hub has an alarm for is the end of the token, in an hour.
+  for (const user of users) {
+    const { alarm_at } = await own.hubInfo(user);
+    assert.ok(alarm_at === null || alarm_at > Date.now() + 60 * INTERVAL_MS, `${user} has an alarm at ${alarm_at}`);
+  }
+  await own.stop();
+});
+
+test("pings go on when hubs and switchboards were evicted, and when the runtime was killed", async () => {
+  const own = await startServer({ vars });
+  const sockets = await Promise.all(["go-1", "go-2", "go-3"].map((user) =>
+    connected(own.connect(user, { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200 }))));
+  const seen = sockets.map(heartbeats);
+  await beat(seen, 1);
+  for (let i = 0; i < 2; i++) {
+    await Promise.all([own.evictAll("Switchboard"), own.evictAll()]);
+    await beat(seen, 2);
+  }
+  assert.ok(sockets.every(({ lifecycle }) => lifecycle.length === 1), "they stayed connected");
+  await own.kill();
+  await own.restart();
+  await until(() => sockets.every(({ connected }) => connected), { timeout: 30_000 });
+  await beat(seen, 2);
+  await own.stop();
 });
 
 /** Waits until every client was pinged `times` more; gives how often the most pinged one was. */

@@ -2,7 +2,7 @@
 // (DESIGN 6, 7). Each test breaks everything but the one that heals.
 import assert from "node:assert/strict";
 import { afterEach, before, test } from "node:test";
-import { consistent, deliveries, inbox, known, pushed, pushUnheard, received, recorded } from "./checks.mjs";
+import { caughtUp, consistent, deliveries, inbox, known, pushed, pushUnheard, received, recorded } from "./checks.mjs";
 import { connected, nextEvent, startServer, until } from "./harness.mjs";
 
 // How soon a hub tries again to read the record: this long, and up to as long again (DESIGN 6: with jitter).
@@ -20,6 +20,7 @@ afterEach(() => server.clearFailPoints());
 async function tab(user) {
   const socket = await connected(server.connect(user));
   await nextEvent(socket, "authenticated");
+  await caughtUp(server, user);
   return socket;
 }
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, before, test } from "node:test";
-import { consistent, device, received } from "./checks.mjs";
+import { consistent, device, known, received } from "./checks.mjs";
 import { startServer, until } from "./harness.mjs";
 
 const PUSHES = "dormouse-pushes";
@@ -117,6 +117,19 @@ test("a push to several users leaves out those who can't be addressed", async ()
   await send({ json: pushTo("several", { to: ["user:several", "usr:nobody"] }) });
   await checkArrived("several", socket, 1);
   assert.deepEqual((await letters()).filter(({ body }) => body.includes("usr:nobody")), []);
+});
+
+test("a push to rooms by the queue reaches members who are online and members who are not, once", async () => {
+  const departments = ["queued"];
+  const online = await device(server, "queued-on", { departments });
+  await until(async () => (await server.push({ to: ["dept:queued"], title: "First" })).body.results[0].online_users === 1);
+  const push = { idempotency_key: "queued-rooms", to: ["dept:queued", "user:queued-off"], title: "Hello" };
+  await send({ json: push }, { json: push });
+  await until(() => online.events.some(({ name, data }) => name === "notification:new" && data.title === "Hello"), { timeout: 20_000 });
+  for (const [user, options] of [["queued-on", { departments }], ["queued-off", {}]]) {
+    const { body } = await server.api("GET", "/v1/me/notifications", { token: server.token(user, options) });
+    assert.equal(body.items.filter(({ title }) => title === "Hello").length, 1, user);
+  }
 });
 
 test("a message of a push for later waits for its time", async () => {
@@ -233,6 +246,29 @@ for (const point of ["push-committed", "push-nudged"]) {
   });
 }
 
+for (const [point, stored] of [["push-before-commit", 0], ["push-committed", 2], ["push-nudged", 2]]) {
+  test(`a batch whose process is killed at ${point} comes again and is there once`, async () => {
+    const user = `killed-${point}`;
+    const messages = batch([0, 1].map((i) => pushTo(user, { idempotency_key: `${user}-${i}` })));
+    await killed(point, PUSHES, messages);
+    assert.equal((await recorded(user)).length, stored);
+    const socket = await device(server, user);
+    assert.equal((await server.deliver(PUSHES, messages)).explicitAcks.length, 2);
+    const ids = await recorded(user);
+    assert.equal(ids.length, 2);
+    await until(() => known(socket).seq === 2);
+    assert.equal(known(socket).unread, 2);
+    await consistent(server, user, ids);
+  });
+}
+
+test("a dead letter whose process is killed when it is kept comes again and is there once", async () => {
+  const messages = batch(["killed-letter"]);
+  await killed("letter-kept", PUSHES, messages);
+  assert.deepEqual((await server.deliver(PUSHES, messages)).explicitAcks, [messages[0].id]);
+  assert.equal((await letters()).filter(({ body }) => body === "killed-letter").length, 1);
+});
+
 test("a push without attempts left is a dead letter, and is replayed", async () => {
   const user = "exhausted";
   const socket = await device(server, user);
@@ -305,6 +341,15 @@ for (const point of ["letter-before-keep", "letter-kept"]) {
 /** Messages as the queue hands them over. */
 function batch(bodies, { attempts = 1, timestamp = new Date() } = {}) {
   return bodies.map((body) => ({ id: crypto.randomUUID().replaceAll("-", ""), timestamp, body, attempts }));
+}
+
+/** A crash while messages are at the fail point, before any of them is settled. */
+async function killed(point, queue, messages) {
+  await server.failPoint(point, { action: "stall" });
+  const delivered = server.deliver(queue, messages);
+  delivered.catch(() => {}); // It ends with the process.
+  await until(async () => (await server.failPoints())[point].hits === 1, { what: `${point} is reached` });
+  await server.restart();
 }
 
 /** The dead letter of a push whose attempts are used up. */

@@ -33,7 +33,7 @@ export function seqs({ results }: Answer): (number | null)[] {
       case "created":
         return result.seq;
       case "accepted":
-        return result.seq satisfies null;
+        return "seq" in result ? (result.seq satisfies null) : result.online_users;
       case "suppressed":
         return result.reason.length;
       case "rejected":

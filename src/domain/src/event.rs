@@ -26,6 +26,15 @@ pub const MAX_QUERIED: usize = 100;
 /// Largest `notification:batch`, in bytes of its items' JSON (DESIGN 5).
 pub const MAX_BATCH_BYTES: usize = 256 * 1_000;
 
+/// Who came and went, for the admins.
+pub const ADMIN_PRESENCE: &str = "admin:presence";
+
+/// How much was pushed, for the admins.
+pub const ADMIN_PUSH: &str = "admin:push";
+
+/// What could not be delivered, for the admins.
+pub const ADMIN_DELIVERY_FAILED: &str = "admin:delivery_failed";
+
 /// What the server tells a client.
 #[derive(Clone, Debug)]
 pub enum ServerEvent {

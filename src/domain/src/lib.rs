@@ -7,11 +7,12 @@
 //! 2. [`config`]: every setting.
 //! 3. [`auth`]: who is calling, by [`token_keys`] made of single [`token_key`]s, [`jwk`] sets and those that are
 //!    [fetched](remote_keys); [`handshake`], [`service_key`], [`engine_request`], [`engine_sid`], [`signature`].
-//! 4. [`push`], [`batch`], [`queued_push`], [`dead_letter`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for; [`status`]: what it can learn of it afterwards.
-//! 5. [`inbox`] with its [`item`]s and [`change`]s, [`command`], [`preferences`], [`delivery`], [`alarm`]: what becomes of it.
-//! 6. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`case`], [`presence`]: the connections that hear of it.
-//! 7. `conformance`: what the official protocol suites expect, in a build of its own.
-//! 8. [`operation`], [`page`], [`problem`]: what callers over HTTP ask for and get.
+//! 4. [`room`], [`membership`], [`member_changes`], [`switchboard`]: who is where.
+//! 5. [`push`], [`batch`], [`custom_event`], [`queued_push`], [`dead_letter`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for; [`status`]: what it can learn of it afterwards.
+//! 6. [`inbox`] with its [`item`]s and [`change`]s, [`command`], [`preferences`], [`delivery`], [`alarm`]: what becomes of it.
+//! 7. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`case`], [`presence`]: the connections that hear of it.
+//! 8. `conformance`: what the official protocol suites expect, in a build of its own.
+//! 9. [`operation`], [`page`], [`user_list`], [`problem`]: what callers over HTTP ask for and get.
 
 pub mod time;
 
@@ -20,6 +21,8 @@ pub mod id;
 pub mod room;
 
 pub mod membership;
+
+pub mod member_changes;
 
 pub mod switchboard;
 
@@ -48,6 +51,8 @@ pub mod signature;
 pub mod push;
 
 pub mod batch;
+
+pub mod custom_event;
 
 pub mod queued_push;
 
@@ -108,5 +113,7 @@ pub mod conformance;
 pub mod operation;
 
 pub mod page;
+
+pub mod user_list;
 
 pub mod problem;

@@ -48,8 +48,32 @@ pub enum ServiceOperation<'a> {
     ReplayDeadLetter(DeadLetterId),
     /// Forget one of them.
     DeleteDeadLetter(DeadLetterId),
+    /// Send an event to whoever is online.
+    EmitEvent,
+    /// Put a user into a room.
+    PutMember {
+        /// The room.
+        room: &'a str,
+        /// The user's id.
+        user: &'a str,
+    },
+    /// Take them out.
+    DeleteMember {
+        /// The room.
+        room: &'a str,
+        /// The user's id.
+        user: &'a str,
+    },
+    /// Put many into this room and take many out.
+    ChangeMembers(&'a str),
     /// Whether the user of this id is online.
     PresenceOfUser(&'a str),
+    /// Which of many users are.
+    QueryPresence,
+    /// Who is online in this room.
+    PresenceInRoom(&'a str),
+    /// How many users are online.
+    CountPresence,
     /// Store the template of this key.
     PutTemplate(&'a str),
     /// Read it.
@@ -215,6 +239,16 @@ fn named<'a>(
     text(parameters).map(operation).map(Operation::Service)
 }
 
+fn member<'a>(
+    parameters: &[&'a str],
+    operation: impl FnOnce(&'a str, &'a str) -> ServiceOperation<'a>,
+) -> Option<Operation<'a>> {
+    match parameters {
+        [room, user] => Some(Operation::Service(operation(room, user))),
+        _ => None,
+    }
+}
+
 fn about<'a>(
     parameters: &[&'a str],
     operation: impl FnOnce(NotificationId) -> ServiceOperation<'a>,
@@ -296,6 +330,65 @@ pub const OPERATIONS: &[Endpoint] = &[
         id: "retryNotification",
         access: Access::Pusher,
         operation: |parameters| about(parameters, ServiceOperation::Retry),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/events",
+        id: "emitEvent",
+        access: Access::Service(Scope::EventsEmit),
+        operation: |_| Some(Operation::Service(ServiceOperation::EmitEvent)),
+    },
+    Endpoint {
+        method: "PUT",
+        path: "/v1/rooms/{room}/members/{user}",
+        id: "putMember",
+        access: Access::Service(Scope::RoomsWrite),
+        operation: |parameters| {
+            member(parameters, |room, user| ServiceOperation::PutMember {
+                room,
+                user,
+            })
+        },
+    },
+    Endpoint {
+        method: "DELETE",
+        path: "/v1/rooms/{room}/members/{user}",
+        id: "deleteMember",
+        access: Access::Service(Scope::RoomsWrite),
+        operation: |parameters| {
+            member(parameters, |room, user| ServiceOperation::DeleteMember {
+                room,
+                user,
+            })
+        },
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/rooms/{room}/members",
+        id: "changeMembers",
+        access: Access::Service(Scope::RoomsWrite),
+        operation: |parameters| named(parameters, ServiceOperation::ChangeMembers),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/v1/presence/query",
+        id: "queryPresence",
+        access: Access::Service(Scope::PresenceRead),
+        operation: |_| Some(Operation::Service(ServiceOperation::QueryPresence)),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/presence/rooms/{room}",
+        id: "listRoomPresence",
+        access: Access::Service(Scope::PresenceRead),
+        operation: |parameters| named(parameters, ServiceOperation::PresenceInRoom),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/presence/count",
+        id: "countPresence",
+        access: Access::Service(Scope::PresenceRead),
+        operation: |_| Some(Operation::Service(ServiceOperation::CountPresence)),
     },
     Endpoint {
         method: "GET",
@@ -576,6 +669,19 @@ mod tests {
                 "GET",
                 "/v1/presence/users/",
                 Ok(Operation::Service(ServiceOperation::PresenceOfUser(""))),
+            ),
+            (
+                "PUT",
+                "/v1/rooms/dept:a%20b/members/u1",
+                Ok(Operation::Service(ServiceOperation::PutMember {
+                    room: "dept:a%20b",
+                    user: "u1",
+                })),
+            ),
+            (
+                "DELETE",
+                "/v1/rooms/a/members",
+                Err(RouteError::MethodNotAllowed(vec!["POST"])),
             ),
             (
                 "POST",

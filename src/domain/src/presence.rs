@@ -2,10 +2,16 @@
 
 use serde::Serialize;
 
+use crate::config::PresenceScope;
 use crate::id::UserId;
 use crate::inbox::Head;
+use crate::json_object::JsonObject;
+use crate::membership::Memberships;
+use crate::problem::Problem;
+use crate::room::SharedRoom;
 use crate::session::Session;
 use crate::time::{Timestamp, iso};
+use crate::user_list::{self, MAX_USERS};
 
 /// One user's presence, asked of their own hub.
 #[derive(Debug, Serialize)]
@@ -111,6 +117,32 @@ impl<'a> PresenceList<'a> {
     }
 }
 
+/// The rooms whose members a user hears of and may ask about; `None`: everybody.
+#[must_use]
+pub fn sharing(scope: PresenceScope, memberships: &Memberships) -> Option<Vec<SharedRoom>> {
+    match scope {
+        PresenceScope::All => None,
+        PresenceScope::Dept => {
+            let is_dept = |room: &&SharedRoom| matches!(room, SharedRoom::Dept(_));
+            Some(memberships.present().filter(is_dept).cloned().collect())
+        }
+    }
+}
+
+/// Reads the body of `POST /v1/presence/query`: the users asked about, in that order.
+///
+/// # Errors
+/// One [`Problem`] that names every mistake in the body.
+pub fn parse_query(body: &str) -> Result<Vec<UserId>, Problem> {
+    let mut object = JsonObject::parse_body(body)?;
+    let users = user_list::take(&mut object, "users");
+    if !(1..=MAX_USERS).contains(&users.listed) {
+        object.mistake("users", format!("expected 1 to {MAX_USERS} user ids"));
+    }
+    object.finish()?;
+    Ok(users.ids)
+}
+
 /// What is known about sockets at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sighting {
@@ -176,6 +208,69 @@ mod tests {
             let found = reconcile(head, sighting, at(9)).map(|h| (h.online_since, h.last_seen_at));
             assert_eq!(found, expected, "{sighting:?}");
         }
+    }
+
+    #[test]
+    fn a_query_names_one_to_a_thousand_users_and_every_mistake_is_named() {
+        let many = |count: usize| {
+            let ids: Vec<_> = (0..count).map(|i| format!("u{i}")).collect();
+            serde_json::json!({ "users": ids }).to_string()
+        };
+        assert_eq!(parse_query(&many(1)).unwrap().len(), 1);
+        assert_eq!(parse_query(&many(1_000)).unwrap().len(), 1_000);
+        let twice = parse_query(r#"{"users":["b","a","b"]}"#).unwrap();
+        assert_eq!(
+            twice.iter().map(UserId::as_str).collect::<Vec<_>>(),
+            ["b", "a", "b"]
+        );
+        for (body, code, pointers) in [
+            (many(0), "invalid_request", &["/users"] as &[&str]),
+            (many(1_001), "invalid_request", &["/users"]),
+            ("{}".to_owned(), "invalid_request", &["/users"]),
+            (r#"{"users":{}}"#.to_owned(), "invalid_request", &["/users"]),
+            (
+                r#"{"users":["a","",7,"b\n"]}"#.to_owned(),
+                "invalid_request",
+                &["/users/1", "/users/2", "/users/3"],
+            ),
+            (
+                r#"{"users":["a"],"rooms":[]}"#.to_owned(),
+                "unknown_field",
+                &["/rooms"],
+            ),
+            ("[]".to_owned(), "malformed_json", &[]),
+        ] {
+            let problem = serde_json::to_value(parse_query(&body).unwrap_err()).unwrap();
+            assert_eq!(problem["code"], code, "{body}");
+            let errors = problem["errors"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let found: Vec<_> = errors
+                .iter()
+                .map(|error| error["pointer"].as_str().unwrap())
+                .collect();
+            assert_eq!(found, pointers, "{body}");
+        }
+    }
+
+    #[test]
+    fn by_default_users_ask_about_those_in_their_departments() {
+        let room = |name| SharedRoom::parse(name).unwrap();
+        let mut memberships = Memberships::default();
+        for name in ["dept:a", "dept:b", "room:x"] {
+            memberships.add(&room(name), 0);
+        }
+        memberships.remove(&room("dept:b"), 7, Timestamp::from_ms(1));
+        assert_eq!(
+            sharing(PresenceScope::Dept, &memberships),
+            Some(vec![room("dept:a")])
+        );
+        assert_eq!(
+            sharing(PresenceScope::Dept, &Memberships::default()),
+            Some(Vec::new())
+        );
+        assert_eq!(sharing(PresenceScope::All, &memberships), None);
     }
 
     #[test]

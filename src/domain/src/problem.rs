@@ -21,6 +21,12 @@ pub enum Code {
     InvalidRequest,
     /// No recipient can be addressed.
     InvalidRecipient,
+    /// The path names no room, or one that this can't be done with.
+    InvalidRoom,
+    /// Somebody is in as many rooms as one can be.
+    TooManyRooms,
+    /// The event has a name that services may not use.
+    ReservedEvent,
     /// No type has this id.
     UnknownType,
     /// No template has this key, or not this version of it.
@@ -64,6 +70,9 @@ impl Code {
             Self::UnknownField => (400, "unknown_field", "The body has unknown fields"),
             Self::InvalidRequest => (422, "invalid_request", "The request is not valid"),
             Self::InvalidRecipient => (422, "invalid_recipient", "Invalid recipient"),
+            Self::InvalidRoom => (422, "invalid_room", "Invalid room"),
+            Self::TooManyRooms => (422, "too_many_rooms", "Nobody is in so many rooms"),
+            Self::ReservedEvent => (422, "reserved_event", "The name of the event is reserved"),
             Self::UnknownType => (422, "unknown_type", "There is no such type"),
             Self::UnknownTemplate => (422, "unknown_template", "There is no such template"),
             Self::InvalidIdempotencyKey => {
@@ -264,7 +273,10 @@ mod tests {
             Code::MalformedJson => Code::UnknownField,
             Code::UnknownField => Code::InvalidRequest,
             Code::InvalidRequest => Code::InvalidRecipient,
-            Code::InvalidRecipient => Code::UnknownType,
+            Code::InvalidRecipient => Code::InvalidRoom,
+            Code::InvalidRoom => Code::TooManyRooms,
+            Code::TooManyRooms => Code::ReservedEvent,
+            Code::ReservedEvent => Code::UnknownType,
             Code::UnknownType => Code::UnknownTemplate,
             Code::UnknownTemplate => Code::InvalidIdempotencyKey,
             Code::InvalidIdempotencyKey => Code::IdempotencyMismatch,

@@ -216,34 +216,53 @@ impl Push {
             lapsed: lapsed.map(|lapsed| Problem::new(Code::InvalidRequest).errors(lapsed)),
         };
         if push.rooms().next().is_none() {
-            return Err(Problem::new(Code::InvalidRecipient).errors(push.rejections()));
+            return Err(Problem::new(Code::InvalidRecipient).errors(rejections(&push.recipients)));
         }
         Ok(push)
     }
 
     /// The rooms it is for, users' own among them.
     pub fn rooms(&self) -> impl Iterator<Item = &Room> {
-        self.recipients.iter().filter_map(|recipient| match recipient {
-            Recipient::Room(room) => Some(room),
-            Recipient::Rejected { .. } => None,
-        })
-    }
-
-    fn rejections(&self) -> Vec<Mistake> {
-        let rejected = self.recipients.iter().enumerate();
-        rejected
-            .filter_map(|(i, recipient)| match recipient {
-                Recipient::Room(_) => None,
-                Recipient::Rejected { reason, .. } => Some(Mistake {
-                    pointer: format!("/to/{i}"),
-                    detail: reason.clone(),
-                }),
-            })
-            .collect()
+        self.recipients.iter().filter_map(Recipient::room)
     }
 }
 
-fn recipients(object: &mut JsonObject<'_>) -> Vec<Recipient> {
+impl Recipient {
+    /// The room, when it is one.
+    #[must_use]
+    pub const fn room(&self) -> Option<&Room> {
+        match self {
+            Self::Room(room) => Some(room),
+            Self::Rejected { .. } => None,
+        }
+    }
+}
+
+/// What is wrong with those that can't be addressed.
+pub(crate) fn rejections(recipients: &[Recipient]) -> Vec<Mistake> {
+    let rejected = recipients.iter().enumerate();
+    rejected
+        .filter_map(|(i, recipient)| match recipient {
+            Recipient::Room(_) => None,
+            Recipient::Rejected { reason, .. } => Some(Mistake {
+                pointer: format!("/to/{i}"),
+                detail: reason.clone(),
+            }),
+        })
+        .collect()
+}
+
+/// What is said of one that can't be addressed, beside those that can.
+#[must_use]
+pub fn rejection(reason: &str) -> Problem {
+    Problem::new(Code::InvalidRecipient).errors(vec![Mistake {
+        pointer: String::new(),
+        detail: reason.to_owned(),
+    }])
+}
+
+/// Takes `to`.
+pub(crate) fn recipients(object: &mut JsonObject<'_>) -> Vec<Recipient> {
     let Some(raw) = object.take("to") else {
         object.mistake("to", "expected a list of 1 to 100 recipients");
         return Vec::new();

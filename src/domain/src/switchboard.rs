@@ -2,6 +2,20 @@
 //!
 //! Every user belongs to one of them by the hash of their id. It knows who of its users is online and in
 //! which rooms.
+//!
+//! [`roster`]: who is there; [`board`]: what else must not be forgotten. [`catch_up`] and [`recent`]: how many
+//! hubs read the record at once, [`pace`]: how often. [`walk`]: how one thing is brought to many. [`presence`],
+//! [`report`]: who hears of whom. [`alarm`]: when it wakes up.
+
+pub mod alarm;
+pub mod board;
+pub mod catch_up;
+pub mod pace;
+pub mod presence;
+pub mod recent;
+pub mod report;
+pub mod roster;
+pub mod walk;
 
 use std::fmt;
 

@@ -108,8 +108,22 @@ async fn forget(env: &Env) -> Result<()> {
     let notifications = forget_notifications(&record, before).await;
     let canceled = forget_canceled(&record, before).await;
     let letters = forget_letters(&record, before).await;
+    let memberships = forget_memberships(&record, before).await;
     let keys = forget_keys(&record, now).await;
-    notifications.and(canceled).and(letters).and(keys)
+    notifications
+        .and(canceled)
+        .and(letters)
+        .and(memberships)
+        .and(keys)
+}
+
+async fn forget_memberships(record: &Database, before: Timestamp) -> Result<()> {
+    for _ in 0..MAX_FORGETTING {
+        if record.forget_memberships(before).await? == Rest::Nothing {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn forget_canceled(record: &Database, before: Timestamp) -> Result<()> {

@@ -6,7 +6,7 @@ use dormouse_domain::inbox::EntryKind;
 use dormouse_domain::item::Receipt;
 use dormouse_domain::notification::{Content, Notification};
 use dormouse_domain::problem::{Code, Problem};
-use dormouse_domain::push::{Mistake, Push, Recipient};
+use dormouse_domain::push::{Push, Recipient, rejection};
 use dormouse_domain::room::{Room, SharedRoom};
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::template::Found;
@@ -464,10 +464,7 @@ fn outcomes(recipients: &[Recipient], of_room: impl Fn(&Room) -> Status) -> Vec<
         Recipient::Rejected { to, reason } => Outcome {
             to: to.clone(),
             status: Status::Rejected {
-                problem: Problem::new(Code::InvalidRecipient).errors(vec![Mistake {
-                    pointer: String::new(),
-                    detail: reason.clone(),
-                }]),
+                problem: rejection(reason),
             },
         },
     };

@@ -6,13 +6,15 @@
 //! 1. [`router`]: which request goes where; [`socket_io`], [`api`]: the two doors.
 //! 2. [`lobby`], [`relay`]: those who have not said who they are; [`engine_http`]: what polls are answered.
 //! 3. [`hub`]: the object of one user; [`hub_rpc`]: how it is called; [`sockets`], [`storage`]: what it holds.
+//!    [`switchboard`]: the object between many hubs and the record; [`switchboard_rpc`]: how it is called.
 //! 4. [`dispatch`]: a push's way to the record and to the hubs; [`pushes`]: those that come by a queue; [`cron`]:
 //!    those that waited, and what is forgotten.
 //! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached;
 //!    [`mod@queue`]: what comes from a queue.
-//! 6. [`identity`], [`keys`]: whom a request is from, and by which keys; [`settings`], [`bindings`], [`clock`],
+//! 6. [`switchboard_rpc`]: how switchboards are called, and call; [`roster`]: what is asked of many at once.
+//! 7. [`identity`], [`keys`]: whom a request is from, and by which keys; [`settings`], [`bindings`], [`clock`],
 //!    [`entropy`], [`http`]: small things everyone needs.
-//! 7. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
+//! 8. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
 
 #![allow(
@@ -36,6 +38,8 @@ mod hub;
 
 mod hub_rpc;
 
+mod switchboard;
+
 mod switchboard_rpc;
 
 mod sockets;
@@ -49,6 +53,8 @@ mod queue;
 mod pushes;
 
 mod cron;
+
+mod roster;
 
 mod record;
 

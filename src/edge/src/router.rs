@@ -115,7 +115,14 @@ async fn serve_service(
         ServiceOperation::DeadLetters => api::dead_letters::list(&request, env).await,
         ServiceOperation::ReplayDeadLetter(id) => api::dead_letters::replay(env, id, caller).await,
         ServiceOperation::DeleteDeadLetter(id) => api::dead_letters::delete(env, id).await,
+        ServiceOperation::EmitEvent => api::events::emit(request, env).await,
+        ServiceOperation::PutMember { room, user } => api::rooms::put_member(env, room, user).await,
+        ServiceOperation::DeleteMember { room, user } => api::rooms::delete_member(env, room, user).await,
+        ServiceOperation::ChangeMembers(room) => api::rooms::change_members(request, env, room).await,
         ServiceOperation::PresenceOfUser(user) => api::presence::user(env, user).await,
+        ServiceOperation::QueryPresence => api::presence::users(request, env).await,
+        ServiceOperation::PresenceInRoom(room) => api::presence::room(&request, env, room).await,
+        ServiceOperation::CountPresence => api::presence::count(env).await,
         ServiceOperation::DisconnectUser(user) => {
             api::users::disconnect(request, env, user, &caller.id).await
         }

@@ -1,14 +1,17 @@
 //! How switchboards are called, and what they ask of hubs.
 //!
 //! Worker, hubs and switchboards may be of neighbouring versions while a deployment rolls out, so the
-//! shapes here change only by addition.
+//! shapes here change only by addition; tests in the domain pin those that are its own.
 
-use dormouse_domain::id::{NotificationId, UserId};
-use dormouse_domain::inbox::{Entry, EntryKind};
+use dormouse_domain::id::UserId;
+use dormouse_domain::inbox::EntryKind;
 use dormouse_domain::membership::Start;
-use dormouse_domain::presence::UserPresence;
-use dormouse_domain::room::{Room, SharedRoom};
+use dormouse_domain::room::SharedRoom;
 use dormouse_domain::switchboard::SwitchboardName;
+pub(crate) use dormouse_domain::switchboard::catch_up::{Missed, More, Wanted};
+pub(crate) use dormouse_domain::switchboard::presence::{Known, PresenceChange, PresenceSeen};
+pub(crate) use dormouse_domain::switchboard::report::Report;
+pub(crate) use dormouse_domain::switchboard::roster::{Attendance, HubReply, Needs, Who, Wish};
 use dormouse_domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -49,6 +52,8 @@ pub(crate) enum SwitchboardCall {
     },
     /// How many users are online: answers a [`CountReply`].
     Count,
+    /// Forget that there was such a user.
+    Forget { user: UserId },
     /// What passes between switchboards of a generation.
     Peer(PeerCall),
     /// What the tests look at.
@@ -68,6 +73,18 @@ pub(crate) struct Attend {
     pub(crate) wanted: Vec<Wanted>,
     /// The rooms the user's token puts them in, all of them, when the record has to be told.
     pub(crate) claims: Option<Vec<Claim>>,
+    /// Whether somebody waits for the answer.
+    pub(crate) haste: Haste,
+}
+
+/// How soon an answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Haste {
+    /// Somebody waits for it.
+    Now,
+    /// Within a second: when very many come at once, that spares the record.
+    Soon,
 }
 
 impl Attend {
@@ -86,69 +103,11 @@ impl Attend {
     }
 }
 
-/// A user who is online.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Attendance {
-    /// When the hub said so, by its own clock: what is older than what is known is passed over.
-    pub(crate) at: Timestamp,
-    /// The shared rooms the user is in.
-    pub(crate) rooms: Vec<SharedRoom>,
-    #[serde(flatten)]
-    pub(crate) needs: Needs,
-}
-
-/// What a hub needs of its switchboard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Needs {
-    /// Whether clients wait for pings.
-    pub(crate) ticks: Wish,
-    /// Whether a client follows the presence of others.
-    pub(crate) presence: Wish,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Wish {
-    Yes,
-    No,
-}
-
-/// A log, and how far the hub has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Wanted {
-    pub(crate) room: Room,
-    pub(crate) from: Start,
-}
-
 /// A room that a token puts its user in, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claim {
     pub(crate) room: SharedRoom,
     pub(crate) from: Start,
-}
-
-/// What a hub has missed: one for each log it wants, in the same order.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Missed {
-    pub(crate) logs: Vec<MissedLog>,
-}
-
-/// What a hub has missed of a log.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct MissedLog {
-    /// The entry the log goes on after, for a hub that only knew since when it wants it.
-    pub(crate) after: u64,
-    /// Entries after that one, in order, as many as can be sent at once.
-    pub(crate) entries: Vec<Entry>,
-    /// Whether there are more.
-    pub(crate) more: More,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum More {
-    Yes,
-    No,
 }
 
 // ---- what the Worker asks ----
@@ -160,13 +119,6 @@ pub(crate) struct FanOut {
     pub(crate) places: Vec<(SharedRoom, u64)>,
     /// What the entry says: the same in all.
     pub(crate) kind: EntryKind,
-}
-
-impl FanOut {
-    /// The notification it is about: what names it among those under way.
-    pub(crate) fn notification_id(&self) -> Option<NotificationId> {
-        self.kind.notification_id()
-    }
 }
 
 /// What a switchboard will do about an entry.
@@ -208,29 +160,6 @@ pub(crate) struct RosterQuery {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RosterReply {
     pub(crate) users: Vec<Known>,
-}
-
-/// What is known of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Known {
-    /// Online since then, at the latest.
-    Online { since: Timestamp },
-    /// Offline since then.
-    Offline { since: Timestamp },
-    /// Never seen, or none of the asker's business.
-    Unknown,
-}
-
-impl Known {
-    /// What is said of `user`, of whom this is known at `now`.
-    pub(crate) const fn presence(self, user: UserId, now: Timestamp) -> UserPresence {
-        match self {
-            Self::Online { .. } => UserPresence::online(user, now),
-            Self::Offline { since } => UserPresence::offline(user, Some(since)),
-            Self::Unknown => UserPresence::offline(user, None),
-        }
-    }
 }
 
 /// A page of the users online in a room.
@@ -276,57 +205,6 @@ pub(crate) struct AudienceReply {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PresenceChanges {
     pub(crate) users: Vec<PresenceChange>,
-}
-
-/// A user who came or went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PresenceChange {
-    pub(crate) user: UserId,
-    pub(crate) known: Known,
-    /// The rooms whose members may know; `None`: everybody may.
-    pub(crate) rooms: Option<Vec<SharedRoom>>,
-}
-
-/// What happened at a switchboard since it was last asked.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Report {
-    pub(crate) online: u64,
-    pub(crate) joined: u64,
-    pub(crate) left: u64,
-    /// Deliveries that failed for good: the first of them, and how many in all.
-    pub(crate) failed: Vec<(NotificationId, UserId)>,
-    pub(crate) failures: u64,
-    /// How many admins are online here.
-    pub(crate) admins: u64,
-}
-
-// ---- what switchboards ask of hubs ----
-
-/// A user who came or went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PresenceSeen {
-    pub(crate) user: UserId,
-    pub(crate) known: Known,
-}
-
-/// Who is at a hub, as it answers every call of a switchboard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HubReply {
-    /// When, by the hub's clock.
-    pub(crate) at: Timestamp,
-    pub(crate) who: Who,
-}
-
-/// Who is at a hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Who {
-    /// Nobody: the hub leaves the roster.
-    Nobody,
-    /// Somebody, who belongs to another switchboard by now: the hub leaves this roster.
-    Moved,
-    /// Somebody.
-    Somebody(Needs),
 }
 
 impl SwitchboardRequest {

@@ -1,6 +1,8 @@
 //! All SQL of the record.
 
 mod dead_letters;
+mod deliveries;
+mod logs;
 mod memberships;
 mod push;
 mod retention;
@@ -9,9 +11,12 @@ mod scheduled;
 mod status;
 mod templates;
 
+pub(crate) use self::deliveries::{OwedDelivery, UserDelivery};
+pub(crate) use self::logs::{Reading, UserClaims};
+pub(crate) use self::memberships::{MemberChange, MembersChanged};
 pub(crate) use self::push::{Claim, Commit, Commits, Committed, Order, Origin, When};
 pub(crate) use self::retention::Rest;
-pub(crate) use self::rooms::{Appended, OwedDelivery};
+pub(crate) use self::rooms::Appended;
 pub(crate) use self::scheduled::Cancellation;
 pub(crate) use self::templates::{Deleted, Put};
 

@@ -400,7 +400,7 @@ pub(super) fn places(audience: &str) -> Result<Vec<(Room, u64)>> {
     Ok(serde_json::from_str(audience)?)
 }
 
-/// The switchboards that may have members.
+/// The switchboards that may have members. All rows are wanted, and there are as many as switchboards.
 pub(super) const READ_SWITCHBOARDS: &str = "SELECT name FROM switchboards";
 
 /// The answer to [`READ_SWITCHBOARDS`].

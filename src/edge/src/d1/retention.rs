@@ -18,6 +18,8 @@ use super::{Database, corrupt, timestamp};
 const KEYS: u32 = 5_000;
 /// Canceled pushes deleted at once.
 const CANCELED: u32 = 1_000;
+/// Former memberships deleted at once.
+const FORMER: u32 = 1_000;
 /// Dead letters deleted at once: each may be as long as a message of a queue.
 const LETTERS: u32 = 500;
 /// Notifications looked at together.
@@ -31,6 +33,10 @@ WHERE (scope, key) IN (SELECT scope, key FROM idempotency WHERE created_at < ?1 
 
 const DELETE_CANCELED: &str = "
 DELETE FROM scheduled WHERE id IN (SELECT id FROM scheduled WHERE canceled_at < ?1 LIMIT ?2)";
+
+const DELETE_FORMER: &str = "
+DELETE FROM memberships
+WHERE (user_id, room, source) IN (SELECT user_id, room, source FROM memberships WHERE removed_at < ?1 LIMIT ?2)";
 
 /// An id holds when its message was sent, which was before it was given up.
 const DELETE_LETTERS: &str = "
@@ -92,6 +98,15 @@ impl Database {
     pub(crate) async fn forget_canceled(&self, before: Timestamp) -> Result<Rest> {
         let bound = [timestamp(before), JsValue::from(CANCELED)];
         Rest::after(&self.one(DELETE_CANCELED, &bound).await?, CANCELED)
+    }
+
+    /// Forgets memberships that ended before `before`: whatever came of them is forgotten as well.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub(crate) async fn forget_memberships(&self, before: Timestamp) -> Result<Rest> {
+        let bound = [timestamp(before), JsValue::from(FORMER)];
+        Rest::after(&self.one(DELETE_FORMER, &bound).await?, FORMER)
     }
 
     /// Forgets dead letters that were given up before `before`.

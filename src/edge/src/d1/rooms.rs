@@ -1,36 +1,18 @@
-//! Users' rooms in the record: their logs, what became of what was pushed to them, and their end.
+//! Rooms in the record: what is appended to their logs after a push, and the end of a user's.
 
 use std::slice;
 
-use dormouse_domain::delivery::{DeliveryStatus, Via};
 use dormouse_domain::id::{NotificationId, UserId};
-use dormouse_domain::inbox::{Entry, EntryKind};
-use dormouse_domain::item::Item;
 use dormouse_domain::room::{Room, SharedRoom};
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use wasm_bindgen::JsValue;
 use worker::Result;
 
 use super::dead_letters::{DELETE_ADDRESSED, LEAVE_LETTERS};
 use super::push::{READ_SWITCHBOARDS, switchboards};
-use super::{Database, corrupt, missing, number, stored, timestamp, user_room};
-
-/// What was taken back or over is not handed out again: the entry is there, its content is not.
-const READ_ROOM: &str = "
-SELECT a.n, a.kind, a.ref, n.id, n.created_at,
-  CASE WHEN a.kind = 'push' AND n.retracted_at IS NULL THEN n.content END AS content
-FROM audience a LEFT JOIN notifications n ON n.id = a.ref
-WHERE a.room = ?1 AND a.n > ?2 ORDER BY a.n LIMIT ?3";
-
-const WRITE_DELIVERIES: &str = "
-UPDATE deliveries SET status = o.value ->> 'status', attempts = o.value ->> 'attempts',
-  next_retry_at = o.value ->> 'next_retry_at', via = o.value ->> 'via', delivered_at = o.value ->> 'delivered_at',
-  seen_at = o.value ->> 'seen_at', read_at = o.value ->> 'read_at', archived_at = o.value ->> 'archived_at',
-  deleted_at = o.value ->> 'deleted_at'
-FROM json_each(?2) AS o
-WHERE deliveries.notification_id = o.value ->> 'notification_id' AND deliveries.user_id = ?1";
+use super::{Database, corrupt, missing, number, timestamp, user_room};
 
 /// Appends an entry to every room of a notification's audience, once.
 const APPEND_RETRACT: &str = "
@@ -81,91 +63,13 @@ const FAILED_FOR_GOOD: &str = "
 SELECT user_id FROM deliveries WHERE notification_id = ?1 AND status = 'permanent_failure'
 ORDER BY user_id LIMIT ?2";
 
-/// A user's state of a notification the record does not have yet.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct OwedDelivery {
-    notification_id: NotificationId,
-    status: DeliveryStatus,
-    attempts: u32,
-    next_retry_at: Option<Timestamp>,
-    via: Option<Via>,
-    delivered_at: Option<Timestamp>,
-    seen_at: Option<Timestamp>,
-    read_at: Option<Timestamp>,
-    archived_at: Option<Timestamp>,
-    deleted_at: Option<Timestamp>,
-}
-
-impl OwedDelivery {
-    /// The state of `item`.
-    pub(crate) fn of(item: &Item) -> Self {
-        let (delivered_at, via) = item.delivery.columns().delivered.unzip();
-        Self {
-            notification_id: item.notification.id,
-            status: item.delivery.status(),
-            attempts: item.delivery.attempts(),
-            next_retry_at: item.delivery.next_retry_at(),
-            via,
-            delivered_at,
-            seen_at: item.seen_at,
-            read_at: item.read_at,
-            archived_at: item.archived_at(),
-            deleted_at: item.deleted_at(),
-        }
-    }
-}
-
 impl Database {
-    /// Entries of a user's room after `cursor`, in order, at most `limit`.
+    /// The switchboards that may have members.
     ///
     /// # Errors
     /// When the record could not be read.
-    pub(crate) async fn read_room(&self, user: &UserId, cursor: u64, limit: u32) -> Result<Vec<Entry>> {
-        #[derive(Deserialize)]
-        struct Row {
-            n: u64,
-            kind: String,
-            #[serde(rename = "ref")]
-            reference: String,
-            id: Option<String>,
-            created_at: Option<f64>,
-            content: Option<String>,
-        }
-        let bound = [
-            JsValue::from(user_room(user)),
-            number(cursor),
-            JsValue::from(limit),
-        ];
-        let rows: Vec<Row> = self.one(READ_ROOM, &bound).await?.results()?;
-        rows.into_iter()
-            .map(|row| {
-                let kind = match row.kind.as_str() {
-                    "push" => EntryKind::Push(match (row.id, row.created_at, row.content) {
-                        (Some(id), Some(created_at), Some(content)) => {
-                            Some(Box::new(stored(&id, created_at, &content)?))
-                        }
-                        _ => None,
-                    }),
-                    "retract" => EntryKind::Retract(NotificationId::parse(&row.reference).map_err(corrupt)?),
-                    "retry" => EntryKind::Retry(NotificationId::parse(&row.reference).map_err(corrupt)?),
-                    "erase" => EntryKind::Erase(Timestamp::from_ms(row.reference.parse().map_err(corrupt)?)),
-                    unknown => return Err(corrupt(format!("an entry of the kind {unknown:?}"))),
-                };
-                Ok(Entry { n: row.n, kind })
-            })
-            .collect()
-    }
-
-    /// Writes what became of notifications for one user.
-    ///
-    /// # Errors
-    /// When the record could not be written.
-    pub(crate) async fn write_deliveries(&self, user: &UserId, owed: &[OwedDelivery]) -> Result<()> {
-        let bound = [
-            JsValue::from(user.as_str()),
-            JsValue::from(serde_json::to_string(owed)?),
-        ];
-        self.one(WRITE_DELIVERIES, &bound).await.map(|_| ())
+    pub(crate) async fn switchboards(&self) -> Result<Vec<SwitchboardName>> {
+        switchboards(&self.one(READ_SWITCHBOARDS, &[]).await?)
     }
 
     /// Takes a notification back; gives the entries that say so, also when it was taken back before. `None`

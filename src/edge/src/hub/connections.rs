@@ -11,7 +11,7 @@ use dormouse_domain::membership::Claims;
 use dormouse_domain::namespace::Namespace;
 use dormouse_domain::page::Filter;
 use dormouse_domain::polling::{Phase, UPGRADE_TIMEOUT_MS};
-use dormouse_domain::presence::{Presence, Sighting, reconcile};
+use dormouse_domain::presence::{Presence, Sighting, reconcile, sharing};
 use dormouse_domain::recovery::{CatchUp, MAX_REPLAYED, Offset, Resume};
 use dormouse_domain::session::{CloseReason, Joined, Output, Rules, Session, refusal_frame};
 use dormouse_domain::switchboard::SwitchboardName;
@@ -19,12 +19,12 @@ use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::{AckData, Decoder};
 use worker::{Error, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair, console_error};
 
-use super::Hub;
+use super::{Behind, Hub};
 use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall};
 use crate::sockets::{Connection, Socket, broadcast, close};
-use crate::switchboard_rpc::HubReply;
-use crate::{clock, entropy, keys, record, socket_io};
+use crate::switchboard_rpc::{Haste, HubReply};
+use crate::{clock, entropy, keys, record, roster, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub(super) enum Rest {
     Finish,
     /// Also see what the record has for a user who has just connected.
     CatchUp,
+}
+
+/// Where an event came from.
+#[derive(Clone, Copy)]
+struct Origin {
+    namespace: Namespace,
+    /// The id to answer under, when an answer is wanted.
+    ack_id: Option<u64>,
 }
 
 impl Rest {
@@ -174,7 +182,7 @@ impl Hub {
         Ok(outputs)
     }
 
-    pub(super) fn perform(&self, mut connection: Connection, outputs: Vec<Output>) -> Result<Rest> {
+    pub(super) fn perform(self: &Rc<Self>, mut connection: Connection, outputs: Vec<Output>) -> Result<Rest> {
         let user = connection.session.identity.user.clone();
         let mut rest = if outputs.is_empty() {
             Rest::Nothing
@@ -190,6 +198,7 @@ impl Hub {
                     #[cfg(feature = "conformance")]
                     auth,
                 } => {
+                    self.memory.borrow_mut().behind = Behind::Yes;
                     self.connect(&mut connection, namespace, resume)?;
                     #[cfg(feature = "conformance")]
                     crate::conformance::greet(&connection, namespace, &auth);
@@ -215,12 +224,8 @@ impl Hub {
                     ack_id,
                     event,
                 } => {
-                    let done = self.on_event(&connection, namespace, event)?;
-                    if let Some(ack_id) = ack_id {
-                        let done = done.encode(connection.session.case).map_err(encode)?;
-                        let ack = AckData::new().json_arg(&done);
-                        connection.send(&ack.frame(&namespace.wire(), ack_id));
-                    }
+                    let origin = Origin { namespace, ack_id };
+                    self.on_event(&connection, origin, event)?;
                 }
                 Output::Close(reason) => self.close(&connection, reason)?,
             }
@@ -232,7 +237,7 @@ impl Hub {
         match rest {
             Rest::Nothing => return Ok(()),
             Rest::Finish => {}
-            Rest::CatchUp => self.catch_up_again(user).await?,
+            Rest::CatchUp => self.catch_up_again(user, Haste::Soon).await?,
         }
         self.prune()?;
         self.arm().await?;
@@ -359,29 +364,42 @@ impl Hub {
         Ok(())
     }
 
-    /// Carries out a client's event; what went wrong is told by `error` and by the ack.
+    /// Carries out a client's event and answers it.
     fn on_event(
+        self: &Rc<Self>,
+        connection: &Connection,
+        origin: Origin,
+        event: std::result::Result<ClientEvent, EventError>,
+    ) -> Result<()> {
+        let user = &connection.session.identity.user;
+        let done = match event {
+            Ok(ClientEvent::Ping) => Ok((Acknowledgement::Done, Some(ServerEvent::Pong))),
+            Ok(ClientEvent::Join(room)) if room == *user => Ok((Acknowledgement::Done, None)),
+            Ok(ClientEvent::Join(_)) => Err(EventError::Forbidden),
+            Ok(ClientEvent::PresenceQuery(users)) => return self.query_presence(connection, origin, users),
+            Ok(ClientEvent::Acknowledge(ids)) => match self.acknowledge(user, &ids).map_err(server_error) {
+                Ok(0) => Err(EventError::NotFound),
+                Ok(known) => Ok((Acknowledgement::Acknowledged(known), None)),
+                Err(error) => Err(error),
+            },
+            Ok(ClientEvent::Command(command)) => match self.command(user, command).map_err(server_error) {
+                Ok(Some(change)) => Ok((Acknowledgement::Changed(change), None)),
+                Ok(None) => Err(EventError::NotFound),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        self.answer_event(connection, origin, done)
+    }
+
+    /// Tells the client what became of its event; what went wrong is told by `error` and by the ack.
+    fn answer_event(
         &self,
         connection: &Connection,
-        namespace: Namespace,
-        event: std::result::Result<ClientEvent, EventError>,
-    ) -> Result<Acknowledgement> {
-        let user = &connection.session.identity.user;
-        let done = event.and_then(|event| match event {
-            ClientEvent::Ping => Ok((Acknowledgement::Done, Some(ServerEvent::Pong))),
-            ClientEvent::Join(room) if room == *user => Ok((Acknowledgement::Done, None)),
-            ClientEvent::Join(_) => Err(EventError::Forbidden),
-            ClientEvent::PresenceQuery(_) => Err(EventError::Server),
-            ClientEvent::Acknowledge(ids) => match self.acknowledge(user, &ids).map_err(server_error)? {
-                0 => Err(EventError::NotFound),
-                known => Ok((Acknowledgement::Acknowledged(known), None)),
-            },
-            ClientEvent::Command(command) => {
-                let change = self.command(user, command).map_err(server_error)?;
-                let change = change.ok_or(EventError::NotFound)?;
-                Ok((Acknowledgement::Changed(change), None))
-            }
-        });
+        origin: Origin,
+        done: std::result::Result<(Acknowledgement, Option<ServerEvent>), EventError>,
+    ) -> Result<()> {
+        let Origin { namespace, ack_id } = origin;
         let (acknowledgement, event) = match done {
             Ok(done) => done,
             Err(error) => (
@@ -389,15 +407,58 @@ impl Hub {
                 Some(ServerEvent::Error(error)),
             ),
         };
-        let joined = connection
-            .session
-            .namespaces
-            .iter()
-            .find(|joined| joined.namespace == namespace);
-        if let (Some(joined), Some(event)) = (joined, event) {
-            connection.emit_to(joined, &event, Offset(self.head(user)?.seq));
+        let session = &connection.session;
+        let mut joined = session.namespaces.iter();
+        let Some(joined) = joined.find(|joined| joined.namespace == namespace) else {
+            return Ok(());
+        };
+        if let Some(event) = event {
+            let offset = Offset(self.head(&session.identity.user)?.seq);
+            connection.emit_to(joined, &event, offset);
         }
-        Ok(acknowledgement)
+        if let Some(ack_id) = ack_id {
+            let acknowledgement = acknowledgement.encode(session.case).map_err(encode)?;
+            let ack = AckData::new().json_arg(&acknowledgement);
+            connection.send(&ack.frame(&namespace.wire(), ack_id));
+        }
+        Ok(())
+    }
+
+    /// Asks the switchboards, and answers when they have: by then the session may have another transport.
+    fn query_presence(
+        self: &Rc<Self>,
+        connection: &Connection,
+        origin: Origin,
+        users: Vec<UserId>,
+    ) -> Result<()> {
+        let head = self.head(&connection.session.identity.user)?;
+        let sharing = sharing(self.config()?.presence_scope, &head.memberships);
+        let (hub, sid) = (Rc::clone(self), connection.session.sid.clone());
+        self.state.wait_until(async move {
+            let found = roster::presence_of(&hub.env, users, sharing.as_deref()).await;
+            let done = found.map(|users| (Acknowledgement::Presence(users), None));
+            let answered = hub.answer_later(&sid, origin, done.map_err(server_error));
+            if let Err(error) = answered {
+                console_error!("a question about presence could not be answered: {error}");
+            }
+        });
+        Ok(())
+    }
+
+    fn answer_later(
+        &self,
+        sid: &str,
+        origin: Origin,
+        done: std::result::Result<(Acknowledgement, Option<ServerEvent>), EventError>,
+    ) -> Result<()> {
+        let connections = self.connections()?;
+        match connections
+            .iter()
+            .find(|connection| connection.session.sid == sid)
+        {
+            Some(connection) => self.answer_event(connection, origin, done),
+            None => Ok(()),
+        }
     }
 
     // ---- leaving ----
@@ -450,7 +511,10 @@ impl Hub {
     }
 
     /// Does on every connection what is due by `rule`.
-    pub(super) fn beat(&self, rule: fn(&mut Session, Timestamp, &Rules<'_>) -> Vec<Output>) -> Result<()> {
+    pub(super) fn beat(
+        self: &Rc<Self>,
+        rule: fn(&mut Session, Timestamp, &Rules<'_>) -> Vec<Output>,
+    ) -> Result<()> {
         let now = clock::now();
         self.memory
             .borrow_mut()

@@ -16,12 +16,12 @@ use dormouse_domain::session::Session;
 use dormouse_domain::switchboard::SwitchboardName;
 use worker::{Delay, Error, Result, console_error};
 
-use super::{Due, Hub, Owed};
+use super::{Behind, Due, Hub, Owed};
 use crate::hub_rpc::NudgeReply;
 use crate::instruments::{FailPoint, reach};
 use crate::sockets::{Connection, broadcast, listeners};
 use crate::switchboard_rpc::{
-    Attend, Attendance, Claim, FanOut, HubReply, Missed, More, Needs, Wanted, Who, Wish,
+    Attend, Attendance, Claim, FanOut, Haste, HubReply, Missed, More, Needs, Wanted, Who, Wish,
 };
 use crate::{clock, entropy, record};
 
@@ -58,6 +58,11 @@ impl Hub {
         fan_out: FanOut,
     ) -> Result<HubReply> {
         reach(FailPoint::NudgeReceived).await?;
+        // While nobody was there the user may have been taken out of a room: that is in their own log.
+        let is_late = self.head(user)?.catch_up_at.is_some();
+        if is_late || self.memory.borrow().behind == Behind::Yes {
+            self.catch_up(user, Haste::Now).await?;
+        }
         for (room, n) in fan_out.places {
             let kind = fan_out.kind.clone();
             self.bring(user, Room::Shared(room), Entry { n, kind }).await?;
@@ -84,7 +89,7 @@ impl Hub {
             }
             Delay::from(PATIENCE_PAUSE).await;
         }
-        self.catch_up(user).await?;
+        self.catch_up(user, Haste::Now).await?;
         match self.head(user)?.place(room, n) {
             Place::Applied | Place::Foreign => Ok(()),
             Place::Next | Place::Gap => Err(Error::RustError(format!(
@@ -117,25 +122,31 @@ impl Hub {
 
     /// Tells the switchboard who is there, and applies what is missing of every log the user follows. Many
     /// notifications at once are sent as a batch.
-    pub(super) async fn catch_up(&self, user: &UserId) -> Result<()> {
+    pub(super) async fn catch_up(&self, user: &UserId, haste: Haste) -> Result<()> {
         loop {
             self.finish_erasure().await?;
-            let asked = self.question(user)?;
+            let asked = self.question(user, haste)?;
             let missed = record::attend(&self.env, self.switchboard(user)?, asked.clone()).await?;
             let more = self.take_in(user, &asked, missed).await?;
             // What came may have put the user into other rooms.
-            if more == More::No && self.question(user)?.is_answered_by(&asked) {
+            if more == More::No && self.question(user, haste)?.is_answered_by(&asked) {
                 break;
             }
         }
-        for room in self.question(user)?.wanted.into_iter().map(|wanted| wanted.room) {
+        self.memory.borrow_mut().behind = Behind::No;
+        for room in self
+            .question(user, haste)?
+            .wanted
+            .into_iter()
+            .map(|wanted| wanted.room)
+        {
             self.apply_held(user, &room).await?;
         }
         Ok(())
     }
 
     /// What there is to say to the switchboard and to ask it.
-    fn question(&self, user: &UserId) -> Result<Attend> {
+    fn question(&self, user: &UserId, haste: Haste) -> Result<Attend> {
         let head = self.head(user)?;
         let shared = head.memberships.all().map(|(room, membership)| Wanted {
             room: Room::Shared(room.clone()),
@@ -158,6 +169,7 @@ impl Hub {
             }),
             wanted: std::iter::once(own).chain(shared).collect(),
             claims,
+            haste,
         })
     }
 
@@ -206,7 +218,7 @@ impl Hub {
     }
 
     async fn move_in(&self, user: &UserId) -> Result<()> {
-        self.catch_up_again(user).await?;
+        self.catch_up_again(user, Haste::Soon).await?;
         self.arm().await
     }
 
@@ -218,7 +230,7 @@ impl Hub {
                 head.memberships.begin(room, log.after);
             }
         }
-        if self.question(user)?.claims == asked.claims {
+        if self.question(user, asked.haste)?.claims == asked.claims {
             head.memberships.record();
         }
         if head != self.head(user)? {
@@ -270,8 +282,8 @@ impl Hub {
     }
 
     /// Catches up; when the record can't be read, the alarm is to try again.
-    pub(super) async fn catch_up_again(&self, user: &UserId) -> Result<()> {
-        let at = match self.catch_up(user).await {
+    pub(super) async fn catch_up_again(&self, user: &UserId, haste: Haste) -> Result<()> {
+        let at = match self.catch_up(user, haste).await {
             Ok(()) => None,
             Err(error) => {
                 console_error!("catching up failed and is tried again: {error}");

@@ -40,6 +40,7 @@ use crate::hub_rpc::{HubCall, HubRequest};
 use crate::instruments::{Unit, count};
 use crate::sockets::PollingTransport;
 use crate::storage::Storage;
+use crate::switchboard_rpc::Haste;
 use crate::{clock, keys, settings};
 
 /// What a client that keeps itself alive emits on `/notifications`, and what the platform answers
@@ -77,6 +78,17 @@ struct Memory {
     owed: Owed,
     /// When retention was last looked after.
     pruned_at: Option<Timestamp>,
+    /// Whether the user has come and the record has not been asked since. Not lost while it matters: the
+    /// question that is under way keeps the hub awake, and one that failed is repeated by `catch_up_at`.
+    behind: Behind,
+}
+
+/// Whether something may have happened of which the hub knows nothing.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Behind {
+    #[default]
+    No,
+    Yes,
 }
 
 /// What is known of debts to the record.
@@ -199,7 +211,7 @@ impl Hub {
             HubCall::Move { sid, open } => self.move_to(user, &sid, open).await,
             HubCall::Nudge(entry) => json(200, &self.nudge(user, entry.into()).await?),
             HubCall::CatchUp => {
-                self.catch_up(user).await?;
+                self.catch_up(user, Haste::Now).await?;
                 self.finish();
                 Response::empty()
             }
@@ -241,7 +253,7 @@ impl Hub {
         if let Some(head) = self.storage.head()? {
             self.move_on(&head.user)?;
             if head.catch_up_at.is_some_and(|at| at <= clock::now()) {
-                self.catch_up_again(&head.user).await?;
+                self.catch_up_again(&head.user, Haste::Soon).await?;
             }
         }
         self.prune()?;
@@ -321,6 +333,7 @@ impl Hub {
             polling: usize,
             cursor: u64,
             owed: usize,
+            memberships: dormouse_domain::membership::Memberships,
         }
         let polling = self
             .memory
@@ -338,6 +351,11 @@ impl Hub {
                 polling,
                 cursor: self.storage.head()?.map_or(0, |head| head.cursor),
                 owed: self.storage.outbox(100)?.owed.len(),
+                memberships: self
+                    .storage
+                    .head()?
+                    .map(|head| head.memberships)
+                    .unwrap_or_default(),
             },
         )
     }

@@ -137,7 +137,7 @@ impl Hub {
     }
 
     /// Takes each packet of a payload; `None` when it holds something that is no packet.
-    fn take_payload(&self, transport: &Rc<PollingTransport>, body: &str) -> Result<Option<Rest>> {
+    fn take_payload(self: &Rc<Self>, transport: &Rc<PollingTransport>, body: &str) -> Result<Option<Rest>> {
         let mut rest = Rest::Nothing;
         let Ok(packets) = payload::parse(body, MAX_PACKETS) else {
             return Ok(None);

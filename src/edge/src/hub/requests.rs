@@ -25,7 +25,7 @@ use crate::clock;
 use crate::http::json;
 use crate::hub_rpc::TokenTime;
 use crate::sockets::broadcast;
-use crate::switchboard_rpc::PresenceSeen;
+use crate::switchboard_rpc::{Haste, PresenceSeen};
 
 /// Items read at once for a list of one type or category, and at most for one page of it. Such a page may be
 /// shorter than was asked for; its cursor leads on.
@@ -207,7 +207,7 @@ impl Hub {
         if self.needs()?.is_some() {
             return Ok(());
         }
-        self.catch_up_again(user).await
+        self.catch_up_again(user, Haste::Now).await
     }
 
     // ---- what services and others do ----

@@ -56,6 +56,18 @@ pub(crate) enum FailPoint {
     OutboxBeforeFlush,
     /// The record is written; the hub still thinks it owes.
     OutboxFlushed,
+    /// Hubs wait for what they missed; the switchboard has not asked the record.
+    AttendBeforeRead,
+    /// The switchboard has read the record; no hub is answered.
+    AttendRead,
+    /// Hubs wait to be rid of what they owe; nothing is written.
+    SettleBeforeWrite,
+    /// The record has what the hubs owed; none of them knows.
+    SettleWritten,
+    /// The switchboard has an entry of shared rooms; nobody is told.
+    FanOutAccepted,
+    /// A batch of members is told; the switchboard does not know how far it has come.
+    FanOutBatchTold,
 }
 
 /// What is billed, as the platform's price list counts it.

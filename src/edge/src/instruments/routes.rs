@@ -2,12 +2,14 @@
 
 use dormouse_domain::id::UserId;
 use dormouse_domain::problem::{Code, Problem};
+use dormouse_domain::switchboard::SwitchboardName;
 use worker::{Env, Method, Request, Response};
 
 use super::fail_points::Armed;
 use super::{FailPoint, counters, fail_points};
 use crate::http::{Refusal, json, json_body};
 use crate::hub_rpc::{HubCall, HubRequest};
+use crate::switchboard_rpc::{SwitchboardCall, SwitchboardRequest};
 
 /// Answers a request below `/__test/`.
 pub(crate) async fn answer(request: &Request, env: &Env, path: &[&str]) -> Result<Response, Refusal> {
@@ -34,6 +36,12 @@ pub(crate) async fn answer(request: &Request, env: &Env, path: &[&str]) -> Resul
                 .and_then(|user| UserId::parse(&user).ok())
                 .ok_or_else(|| Problem::new(Code::NotFound))?;
             Ok(HubRequest::new(user, HubCall::Info).send(env).await?)
+        }
+        (Method::Get, ["switchboard", index, count]) => {
+            let name = SwitchboardName::parse(&format!("{index}/{count}"))
+                .ok_or_else(|| Problem::new(Code::NotFound))?;
+            let request = SwitchboardRequest::new(name, SwitchboardCall::Info);
+            Ok(request.send(env).await?)
         }
         _ => Err(Problem::new(Code::NotFound).into()),
     }
