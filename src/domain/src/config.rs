@@ -57,7 +57,7 @@ variables! {
     JWT_JWKS_URL = "";
     /// Seconds after which keys at a URL are fetched again: 1 to 86,400.
     JWT_JWKS_TTL_SECONDS = "600";
-    /// When set, a token's `iss` must equal it.
+    /// When set, a token's `iss` must equal it, or be one of `JWT_ISSUERS`.
     JWT_ISSUER = "";
     /// When set, a token's `aud` must equal or contain it.
     JWT_AUDIENCE = "";
@@ -631,7 +631,7 @@ mod tests {
         let secret = ("JWT_SECRET", SECRET);
         let twice = format!(r#"[{{"issuer":"a","jwks":{JWKS}}},{{"issuer":"a","jwks":{JWKS}}}]"#);
         let both = format!(r#"[{{"issuer":"a","jwks":{JWKS},"jwks_url":"https://b.example"}}]"#);
-        let named = format!(r#"[{{"issuer":"a","audience":"services","jwks":{JWKS}}}]"#);
+        let shared = format!(r#"[{{"issuer":"a","audience":"services","jwks":{JWKS}}}]"#);
         let check = |set: &[(&str, &str)], expected: &[&str]| {
             let errors = parse(set).unwrap_err();
             let names: Vec<_> = errors.iter().map(|error| error.name).collect();
@@ -661,7 +661,7 @@ mod tests {
         check(&[secret, ("JWT_ISSUERS", &twice)], &["JWT_ISSUERS"]);
         check(&[secret, ("JWT_ISSUERS", &both)], &["JWT_ISSUERS"]);
         check(
-            &[secret, ("JWT_ISSUER", "a"), ("JWT_ISSUERS", &named)],
+            &[secret, ("JWT_ISSUER", "a"), ("JWT_ISSUERS", &shared)],
             &["JWT_ISSUERS"],
         );
         check(
@@ -675,7 +675,7 @@ mod tests {
         check(
             &[
                 secret,
-                ("JWT_ISSUERS", &named),
+                ("JWT_ISSUERS", &shared),
                 ("SERVICE_JWT_AUDIENCE", "services"),
             ],
             &["SERVICE_JWT_AUDIENCE"],

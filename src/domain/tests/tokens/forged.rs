@@ -23,7 +23,7 @@ fn row(what: impl Into<String>, token: String, refusal: AuthError) -> Row {
 
 /// With claims that are accepted but for these.
 fn with(header: &str, changed: Value, by: By<'_>) -> String {
-    token(header, claims(&changed).to_string().as_bytes(), by)
+    token(header, claims(changed).to_string().as_bytes(), by)
 }
 
 /// With claims that are accepted.
@@ -42,10 +42,12 @@ fn check(rows: &[Row]) {
     for (what, token, refusal) in rows {
         assert_eq!(keys.verify(NOW, token).as_ref(), Err(refusal), "{what}");
         assert!(keys.verify_service(NOW, token).is_err(), "{what}");
-        let code = match refusal {
-            AuthError::Missing => "MISSING_TOKEN",
-            AuthError::Expired => "EXPIRED_TOKEN",
-            _ => "INVALID_TOKEN",
+        let code = if *refusal == AuthError::Missing {
+            "MISSING_TOKEN"
+        } else if *refusal == AuthError::Expired {
+            "EXPIRED_TOKEN"
+        } else {
+            "INVALID_TOKEN"
         };
         assert_eq!(refusal.code(), code, "{what}");
     }
@@ -223,7 +225,7 @@ fn a_key_has_one_algorithm() {
 fn a_signature_is_of_this_key_and_these_bytes() {
     let parts = |token: &str| -> Vec<String> { token.split('.').map(str::to_owned).collect() };
     let promoted = encode(
-        claims(&json!({"sub": "admin", "roles": ["admin"]}))
+        claims(json!({"sub": "admin", "roles": ["admin"]}))
             .to_string()
             .as_bytes(),
     );
@@ -618,7 +620,7 @@ fn a_token_has_three_parts_of_base64_and_no_more() {
 fn claims_are_one_object_of_distinct_names() {
     let exp = NOW_S + 60;
     let frame = |members: &str| format!(r#"{{"aud":"dormouse","iss":"{ISSUER}",{members}}}"#);
-    let nested = format!(r#"{}1{}"#, "[".repeat(200), "]".repeat(200));
+    let nested = format!("{}1{}", "[".repeat(200), "]".repeat(200));
     let mut rows: Vec<_> = [
         "",
         " ",
@@ -657,7 +659,7 @@ fn claims_are_one_object_of_distinct_names() {
     ] {
         rows.push(row(members.clone(), of(frame(&members)), AuthError::Malformed));
     }
-    let accepted = claims(&json!({})).to_string();
+    let accepted = claims(json!({})).to_string();
     rows.extend([
         row(
             "a byte order mark",

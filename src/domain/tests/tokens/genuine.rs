@@ -12,7 +12,7 @@ use crate::keys::{By, NOW, NOW_S, OTHER, SECRET, claims, public, token, trusted}
 #[test]
 fn a_token_of_each_key_is_accepted() {
     let check = |header: &str, changed: Value, by: By<'_>| {
-        let token = token(header, claims(&changed).to_string().as_bytes(), by);
+        let token = token(header, claims(changed).to_string().as_bytes(), by);
         let found = trusted().verify(NOW, &token);
         assert_eq!(
             found.map(|identity| identity.user.to_string()).as_deref(),
@@ -64,7 +64,7 @@ fn the_key_without_a_kid_is_for_tokens_without_one() {
     };
     let keys = TokenKeys::new(vec![issuer], Terms::default());
     let check = |header: &str, by: By<'_>, expected: Result<(), AuthError>| {
-        let token = token(header, claims(&json!({})).to_string().as_bytes(), by);
+        let token = token(header, claims(json!({})).to_string().as_bytes(), by);
         assert_eq!(keys.verify(NOW, &token).map(|_| ()), expected, "{header}");
     };
     check(r#"{"alg":"ES256"}"#, By::Ec, Ok(()));

@@ -87,13 +87,15 @@ pub(crate) fn token(header: &str, claims: &[u8], by: By<'_>) -> String {
 }
 
 /// Claims that are accepted of [`ISSUER`], with these in place of their own; null takes one away.
-pub(crate) fn claims(changed: &Value) -> Value {
+pub(crate) fn claims(changed: Value) -> Value {
     let mut claims = json!({"sub": "u1", "exp": NOW_S + 60, "iss": ISSUER, "aud": AUDIENCE});
-    for (name, value) in changed.as_object().unwrap() {
-        if value.is_null() {
-            claims.as_object_mut().unwrap().remove(name);
-        } else {
-            claims[name] = value.clone();
+    if let (Value::Object(changed), Some(claims)) = (changed, claims.as_object_mut()) {
+        for (name, value) in changed {
+            if value.is_null() {
+                claims.remove(&name);
+            } else {
+                claims.insert(name, value);
+            }
         }
     }
     claims

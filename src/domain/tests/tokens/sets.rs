@@ -245,7 +245,7 @@ proptest! {
         prop_assert!(keys.iter().all(|jwk| jwk["d"].is_null() && jwk["k"].is_null()));
         let issuer = Issuer { published: Published::Here(set.into()), ..Issuer::default() };
         let trusted = TokenKeys::new(vec![issuer], Terms::default());
-        let claims = claims(&json!({})).to_string();
+        let claims = claims(json!({})).to_string();
         for jwk in &keys {
             for alg in ["RS256", "ES256", "EdDSA"] {
                 let header = json!({"alg": alg, "kid": jwk["kid"]}).to_string();
