@@ -2058,7 +2058,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The service key lacks the scope. Code: `forbidden`. */
+        /** @description The credential lacks the scope. Code: `forbidden`. */
         Forbidden: {
             headers: {
                 "x-request-id": components["headers"]["RequestId"];
@@ -2210,7 +2210,7 @@ export interface components {
         /** @description Which version; the latest when none is given. */
         Version: number;
         /**
-         * @description 1 to 255 visible ASCII characters, bare or in quotes. Kept for 24 hours for each service key.
+         * @description 1 to 255 visible ASCII characters, bare or in quotes. Kept for 24 hours for each service.
          * @example order-1042
          */
         IdempotencyKey: string;
@@ -2269,7 +2269,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description 1 to 255 visible ASCII characters, bare or in quotes. Kept for 24 hours for each service key.
+                 * @description 1 to 255 visible ASCII characters, bare or in quotes. Kept for 24 hours for each service.
                  * @example order-1042
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];

@@ -233,9 +233,12 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let code = match error {
             AuthError::Missing => Code::Unauthenticated,
+            AuthError::KeysUnavailable => Code::Unavailable,
             AuthError::TooLong(_)
             | AuthError::Malformed
             | AuthError::Algorithm
+            | AuthError::Critical
+            | AuthError::UnknownKey
             | AuthError::Signature
             | AuthError::Expired
             | AuthError::NotYetValid
@@ -250,8 +253,9 @@ impl From<AuthError> for Problem {
 impl From<ServiceKeyError> for Problem {
     fn from(error: ServiceKeyError) -> Self {
         let code = match error {
+            ServiceKeyError::Token(error) => return error.into(),
             ServiceKeyError::Missing => Code::Unauthenticated,
-            ServiceKeyError::Unknown => Code::InvalidCredential,
+            ServiceKeyError::Unknown | ServiceKeyError::Invalid => Code::InvalidCredential,
             ServiceKeyError::Scope(_) => Code::Forbidden,
         };
         Self::new(code).detail(error.to_string())

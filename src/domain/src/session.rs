@@ -12,7 +12,7 @@ use dormouse_protocol::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{AuthError, Identity, TokenKey};
+use crate::auth::{AuthError, Identity};
 use crate::case::PayloadCase;
 use crate::config::{ExpiryConfig, HeartbeatConfig, MAX_PAYLOAD_BYTES};
 use crate::event::{ClientEvent, EventError, ServerEvent};
@@ -22,6 +22,7 @@ use crate::namespace::Namespace;
 use crate::recovery::{Offset, Pid, Resume};
 use crate::signature::Signer;
 use crate::time::Timestamp;
+use crate::token_keys::TokenKeys;
 use crate::wishes::{Acknowledging, Binary, Recovery, Wishes};
 
 /// The version of the stored form.
@@ -75,11 +76,7 @@ pub struct Session {
     #[serde(rename = "due", default, skip_serializing_if = "is_zero")]
     pub attachments_due: usize,
     /// How long it outlives its token, in milliseconds.
-    #[serde(
-        rename = "grace",
-        default = "usual_grace_ms",
-        skip_serializing_if = "is_usual_grace"
-    )]
+    #[serde(rename = "grace", default = "usual_grace_ms")]
     pub grace_ms: u64,
     /// The end of the token of which the client was warned.
     #[serde(rename = "warned", default, skip_serializing_if = "Option::is_none")]
@@ -94,11 +91,6 @@ const fn usual_grace_ms() -> u64 {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_usual_grace(ms: &u64) -> bool {
-    *ms == usual_grace_ms()
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_zero(count: &usize) -> bool {
     *count == 0
 }
@@ -106,8 +98,8 @@ const fn is_zero(count: &usize) -> bool {
 /// What the rules need to know besides the session.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// Verifies a token given in CONNECT.
-    pub key: &'a TokenKey,
+    /// Verify a token given in CONNECT.
+    pub keys: &'a TokenKeys,
     /// What happens around the end of a token.
     pub expiry: ExpiryConfig,
     /// The heartbeat.
@@ -174,6 +166,8 @@ pub enum CloseReason {
     TokenExpired,
     /// Far more packets were sent than are allowed.
     RateLimited,
+    /// Nobody can say at the moment whether a token is valid.
+    KeysUnavailable,
 }
 
 impl CloseReason {
@@ -188,7 +182,8 @@ impl CloseReason {
             | Self::PingTimeout
             | Self::ConnectTimeout
             | Self::TokenExpired
-            | Self::RateLimited => None,
+            | Self::RateLimited
+            | Self::KeysUnavailable => None,
         }
     }
 }
@@ -444,8 +439,11 @@ impl Session {
         let auth: ConnectAuth<'_> = payload
             .and_then(|payload| payload.parse().ok())
             .unwrap_or_default();
-        if let Err(error) = self.authorize(now, rules.key, auth.token.as_deref()) {
-            return vec![Output::Send(refusal_frame(&namespace.wire(), error))];
+        match self.authorize(now, rules.keys, auth.token.as_deref()) {
+            Ok(()) => {}
+            // A stock client never comes back after a refusal.
+            Err(AuthError::KeysUnavailable) => return close(CloseReason::KeysUnavailable),
+            Err(error) => return vec![Output::Send(refusal_frame(&namespace.wire(), error))],
         }
         if auth.ack.as_deref() == Some("on") {
             self.acknowledging = Acknowledging::Yes;
@@ -515,8 +513,8 @@ impl Session {
 
     /// A valid token in CONNECT comes before the one of the HTTP request; an invalid one counts as
     /// absent while that one is valid (DESIGN 3.1).
-    fn authorize(&mut self, now: Timestamp, key: &TokenKey, token: Option<&str>) -> Result<(), AuthError> {
-        match token.map(|token| self.same_user(now, key, token)) {
+    fn authorize(&mut self, now: Timestamp, keys: &TokenKeys, token: Option<&str>) -> Result<(), AuthError> {
+        match token.map(|token| self.same_user(now, keys, token)) {
             Some(Ok(identity)) => {
                 self.refresh(identity);
                 Ok(())
@@ -532,8 +530,8 @@ impl Session {
     ///
     /// # Errors
     /// Every [`AuthError`].
-    pub fn same_user(&self, now: Timestamp, key: &TokenKey, token: &str) -> Result<Identity, AuthError> {
-        let identity = key.verify(now, token)?;
+    pub fn same_user(&self, now: Timestamp, keys: &TokenKeys, token: &str) -> Result<Identity, AuthError> {
+        let identity = keys.verify(now, token)?;
         if identity.user == self.identity.user {
             Ok(identity)
         } else {
@@ -675,13 +673,13 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::auth::Role;
-    use crate::auth::tests::{NOW, key, sign};
+    use crate::auth::tests::{NOW, keys, sign};
     use crate::config::Timing;
     use crate::id::{RecipientId, UserId};
     use crate::inbox::Head;
     use crate::wishes::Keepalive;
 
-    static KEY: LazyLock<TokenKey> = LazyLock::new(key);
+    static KEYS: LazyLock<TokenKeys> = LazyLock::new(keys);
     static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(b"secret"));
     const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
         interval_ms: 90_000,
@@ -703,7 +701,7 @@ pub(crate) mod tests {
 
     pub(crate) fn rules() -> Rules<'static> {
         Rules {
-            key: &KEY,
+            keys: &KEYS,
             heartbeat: HEARTBEAT,
             connect_timeout_ms: 45_000,
             expiry: EXPIRY,
@@ -1219,7 +1217,7 @@ pub(crate) mod tests {
         timer(&mut session, HOUR_MS - 60_000);
         let of = |user: &str, expires_at: i64| sign(&json!({"sub": user, "exp": expires_at}));
         let end = 1_800_000_000 + 10_000;
-        let same_user = |token: &str| session.same_user(NOW.after_ms(HOUR_MS), &KEY, token);
+        let same_user = |token: &str| session.same_user(NOW.after_ms(HOUR_MS), &KEYS, token);
         for (token, error) in [
             (of("u2", end), AuthError::UserMismatch),
             (of("u1", 1_800_000_000), AuthError::Expired),
@@ -1256,7 +1254,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_stored_session_format_is_unchanged() {
-        let json = r#"{"v":1,"sid":"engine","opened_at":1800000000000,"identity":{"user":"u1","expires_at":1800003600000,"role":"user"},"namespaces":[{"ns":"/notifications","sid":"public","at":1800000000000}],"joined_before":true,"ack":"unknown","recovery":"on","heartbeat":{"server":{"next":1800000090000}},"binary":"frames","events":{"at":1800000000000,"n":1}}"#;
+        let json = r#"{"v":1,"sid":"engine","opened_at":1800000000000,"identity":{"user":"u1","expires_at":1800003600000,"role":"user"},"namespaces":[{"ns":"/notifications","sid":"public","at":1800000000000}],"joined_before":true,"ack":"unknown","recovery":"on","heartbeat":{"server":{"next":1800000090000}},"binary":"frames","grace":25000,"events":{"at":1800000000000,"n":1}}"#;
         assert_eq!(serde_json::to_string(&joined_session(NOW)).unwrap(), json);
         assert_eq!(
             serde_json::from_str::<Session>(json).unwrap(),

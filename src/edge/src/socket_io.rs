@@ -116,7 +116,7 @@ impl Door<'_> {
 
     async fn open_polling(&self, request: &Request) -> std::result::Result<Response, Refusal> {
         let nonce = entropy::sid()?;
-        match self.identify(request)? {
+        match self.identify(request).await? {
             Ok(identity) => {
                 let user = identity.user.clone();
                 let sid = EngineSid::Hub {
@@ -154,7 +154,7 @@ impl Door<'_> {
         expect(clippy::unused_async, reason = "the product's own forwards the request")
     )]
     async fn open_websocket(&self, request: &Request) -> std::result::Result<Response, Refusal> {
-        match self.identify(request)? {
+        match self.identify(request).await? {
             #[cfg(feature = "conformance")]
             Ok(identity) => {
                 let sid = entropy::sid()?;
@@ -206,7 +206,6 @@ impl Door<'_> {
             return Ok(engine_http::refusal(EngineError::UnknownSid)?);
         };
         let content_type = header(request.headers(), "content-type")?.unwrap_or_default();
-        let refusal = self.identify(&request)?.err().unwrap_or(AuthError::Missing);
         let body = if content_type == "application/octet-stream" {
             // Protocol 3 had payloads of octets. An empty one is no payload either, and ends the session.
             String::new()
@@ -218,6 +217,8 @@ impl Door<'_> {
         let (user, open, body) = match place {
             EngineSid::Hub { user, .. } => (user, None, body),
             EngineSid::Lobby { opened_at, .. } => {
+                let refusal = self.identify(&request).await?;
+                let refusal = refusal.err().unwrap_or(AuthError::Missing);
                 let wishes = self.wishes;
                 let call = LobbyCall::Post {
                     body,
@@ -249,7 +250,8 @@ impl Door<'_> {
                 match by_lobby(self.lobby(sid, opened_at, LobbyCall::Upgrade).await?)? {
                     ByLobby::Forward(open, _) => (open.identity.user.clone(), Some(open)),
                     ByLobby::Relay => {
-                        let refusal = self.identify(request)?.err().unwrap_or(AuthError::Missing);
+                        let refusal = self.identify(request).await?;
+                        let refusal = refusal.err().unwrap_or(AuthError::Missing);
                         return Ok(self.relay(sid.to_owned(), refusal, Start::Upgrade(opened_at))?);
                     }
                     ByLobby::Answer(answer) => return Ok(answer),
@@ -312,14 +314,24 @@ impl Door<'_> {
     }
 
     #[cfg(feature = "conformance")]
-    #[expect(clippy::unused_self, reason = "the product's own looks at the request")]
-    fn identify(&self, _request: &Request) -> Result<std::result::Result<Identity, AuthError>> {
-        crate::conformance::identify()
+    #[expect(
+        clippy::unused_self,
+        clippy::unused_async,
+        reason = "the product's own looks at the request"
+    )]
+    async fn identify(
+        &self,
+        _request: &Request,
+    ) -> std::result::Result<std::result::Result<Identity, AuthError>, Refusal> {
+        Ok(crate::conformance::identify()?)
     }
 
     #[cfg(not(feature = "conformance"))]
-    fn identify(&self, request: &Request) -> Result<std::result::Result<Identity, AuthError>> {
-        crate::identity::of_request(request, self.config, self.query.token.as_deref())
+    async fn identify(
+        &self,
+        request: &Request,
+    ) -> std::result::Result<std::result::Result<Identity, AuthError>, Refusal> {
+        crate::identity::of_request(request, self.env, self.query.token.as_deref()).await
     }
 }
 

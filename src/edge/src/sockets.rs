@@ -246,7 +246,8 @@ impl Connection {
                     | CloseReason::TooLarge
                     | CloseReason::ConnectTimeout
                     | CloseReason::TokenExpired
-                    | CloseReason::RateLimited => polling.polling.borrow_mut().close(),
+                    | CloseReason::RateLimited
+                    | CloseReason::KeysUnavailable => polling.polling.borrow_mut().close(),
                 }
                 polling.release();
             }

@@ -25,7 +25,7 @@ use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall};
 use crate::sockets::{Connection, Socket, broadcast, close};
 use crate::switchboard_rpc::{Haste, HubReply};
-use crate::{clock, entropy, record, roster, socket_io};
+use crate::{clock, entropy, keys, record, roster, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -144,6 +144,9 @@ impl Hub {
         ws: WebSocket,
         message: WebSocketIncomingMessage,
     ) -> Result<()> {
+        if let WebSocketIncomingMessage::String(frame) = &message {
+            keys::ready_in(&self.state, &self.env, frame).await?;
+        }
         let mut connection = match Socket::load(&self.state, ws) {
             Some(Socket::Connection(connection)) => connection,
             Some(Socket::Probe(ws, probe)) => return self.on_probe(ws, &probe, &message),
@@ -247,7 +250,7 @@ impl Hub {
         let config = self.config()?;
         let identity = match connection
             .session
-            .same_user(clock::now(), &config.token_key, token)
+            .same_user(clock::now(), &config.token_keys, token)
         {
             Ok(identity) => identity,
             Err(error) => return Ok(Err(EventError::Token(error))),

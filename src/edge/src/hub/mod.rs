@@ -42,7 +42,7 @@ use crate::instruments::{Unit, count};
 use crate::sockets::PollingTransport;
 use crate::storage::Storage;
 use crate::switchboard_rpc::Haste;
-use crate::{clock, settings};
+use crate::{clock, keys, settings};
 
 /// What a client that keeps itself alive emits on `/notifications`, and what the platform answers
 /// without waking the hub. The text must match to the letter.
@@ -200,7 +200,10 @@ impl Hub {
             HubCall::Open { open, greeting } => self.open(user, open, greeting).await,
             HubCall::OpenPolling { sid, open } => self.open_polling(user, sid, open).await,
             HubCall::Poll { sid, open } => self.poll(user, &sid, open).await,
-            HubCall::Post { sid, open, body } => self.post(user, &sid, open, &body),
+            HubCall::Post { sid, open, body } => {
+                keys::ready_in(&self.state, &self.env, &body).await?;
+                self.post(user, &sid, open, &body)
+            }
             HubCall::Probe { sid, open } => self.probe(user, sid, open).await,
             HubCall::Probed { sid, open } => self.probed(user, &sid, open),
             HubCall::ProbeGone { sid } => {
