@@ -120,14 +120,16 @@ async function quiet(server) {
   );
 }
 
-/** What it costs that the whole crowd comes back within `overMs`; `missed`: and everybody was announced something meanwhile. */
+/** What it costs that the whole crowd comes back within `overMs`, and how long it took; `missed`: and everybody was announced something. */
 export async function reconnecting(server, crowd, { overMs, missed }) {
   await crowd.disconnect();
   const id = missed ? await pushedTo(server, "broadcast") : undefined;
-  return billed(server, async () => {
-    await crowd.connect({ overMs });
+  let tookMs;
+  const bill = await billed(server, async () => {
+    tookMs = await crowd.connect({ overMs });
     if (id !== undefined) assert.deepEqual(await crowd.got(id), []);
   });
+  return { ...bill, tookMs };
 }
 
 /** What it costs that everybody acknowledges one announcement. */

@@ -140,6 +140,26 @@ test("an event may be emitted right after a member was put into the room", async
   assert.deepEqual(named(socket, "good:bye"), []);
 });
 
+test("who was taken out of a room while offline gets nothing for it, though their hub has yet to read of that", async () => {
+  await visit(server, "late");
+  await changeMembers(server, "room:late", { add: ["late"] });
+  const before = await tab(server, "late");
+  const rooms = async () => Object.keys((await server.hubInfo("late")).memberships.rooms);
+  await until(async () => (await rooms()).includes("room:late"), { ...PATIENT, what: "the hub knows of the room" });
+  before.disconnect();
+  await attending(server, [], ["late"]);
+  await changeMembers(server, "room:late", { remove: ["late"] });
+  await server.failPoint("attend-before-read");
+  const socket = await tab(server, "late");
+  await until(async () => (await server.failPoints())["attend-before-read"].hits === 1, { ...PATIENT, what: "a failed question" });
+  const { results } = await emitted("room:late", "good:bye");
+  assert.equal(results[0].online_users, 1, "the switchboard takes them for a member still");
+  await emitted("user:late", "still:here");
+  await nextEvent(socket, "still:here", undefined, PATIENT);
+  await settled(socket);
+  assert.deepEqual(named(socket, "good:bye"), []);
+});
+
 // ---- bad input ----
 
 test("names of the service and of the library are refused", async () => {

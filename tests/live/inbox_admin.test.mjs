@@ -2,6 +2,7 @@
 // is about a user, and erase it.
 import assert from "node:assert/strict";
 import { afterEach, before, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { inbox, presence, pushed, pushUnheard, received, recorded, recordUnheard } from "./checks.mjs";
 import { connected, nextEvent, refused, startServer, until } from "./harness.mjs";
 import { openRaw } from "./raw.mjs";
@@ -367,6 +368,9 @@ test("a user who is erased is disconnected and gone, everywhere, and nobody else
   assert.deepEqual(await kinds(user), ["erase"], "the number of the next push is taken from it");
   const keys = await server.db.all("SELECT key FROM idempotency WHERE key LIKE ?1", `${user}-%`);
   assert.deepEqual(keys.map(({ key }) => key).toSorted(), [`${user}-alone`, `${user}-shared`], "keys stay");
+  const known = async () => (await service("POST", "/v1/presence/query", { body: { users: [user] } })).body.users;
+  const nobody = [{ user_id: user, online: false, last_seen_at: null }];
+  await until(async () => isDeepStrictEqual(await known(), nobody), { what: "a roster that knows nothing of them", timeout: 10_000 });
   const left = await server.db.all(`SELECT id FROM notifications WHERE id IN (SELECT value FROM json_each(?1))`, JSON.stringify(ids));
   assert.deepEqual(left, []);
 

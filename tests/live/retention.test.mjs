@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { consistent, inbox, pushed, received } from "./checks.mjs";
-import { connected, nextEvent, startServer } from "./harness.mjs";
+import { connected, nextEvent, startServer, until } from "./harness.mjs";
+import { PATIENT, addMember, attending, got, holds, pushedTo, removeMember, tab } from "./rooms.mjs";
 
 const RETENTION = "23 * * * *";
 const HOUR_MS = 3_600_000;
@@ -120,6 +121,50 @@ test("a push to many users leaves every one's highest entry", async () => {
   await forget();
   assert.deepEqual(await Promise.all(users.map((user) => log(`user:${user}`))), [[[1, old]], [[2, later]], [[1, old]]]);
   assert.deepEqual(await traces(old), { notifications: 0, deliveries: 0, entries: 2 });
+});
+
+test("what the membership API said last of each room is kept for who has yet to read it", async () => {
+  const user = "never-back";
+  await addMember(server, "room:kept", user);
+  await addMember(server, "room:left", user);
+  await removeMember(server, "room:left", user);
+  await server.failPoint("nudge-received", { times: 2 });
+  await server.failPoint("nudge-queued", { times: 2 });
+  const old = await age((await server.push(user)).body.id, DAYS + 1);
+  const young = (await server.push(user)).body.id;
+  await server.clearFailPoints();
+  await forget();
+  assert.deepEqual(await traces(old), GONE);
+  const kinds = await server.db.all("SELECT n, kind FROM audience WHERE room = ?1 ORDER BY n", `user:${user}`);
+  assert.deepEqual(kinds.map(({ n, kind }) => [n, kind]), [[1, "member_add"], [3, "member_remove"], [5, "push"]]);
+  await pushedTo(server, "room:left");
+  const id = await pushedTo(server, "room:kept");
+  await got(await tab(server, user), [young, id]);
+  await holds(server, user, [young, id]);
+});
+
+test("a user whose membership ended with entries that are forgotten is done with the room", async () => {
+  const [user, room] = ["long-gone", "room:long-gone"];
+  const rooms = async () => Object.keys((await server.hubInfo(user)).memberships.rooms);
+  const before = await tab(server, user);
+  await addMember(server, room, user);
+  await until(async () => (await rooms()).includes(room), { ...PATIENT, what: "the member" });
+  before.disconnect();
+  await attending(server, [], [user]);
+  await pushedTo(server, room);
+  await pushedTo(server, room);
+  await removeMember(server, room, user);
+  // More than a page, none of it theirs.
+  for (let i = 0; i < 2; i++) {
+    const body = { items: Array.from({ length: 60 }, () => ({ to: [room], title: "Theirs no more" })) };
+    assert.equal((await server.api("POST", "/v1/notifications/batch", { key: server.serviceKey, body })).status, 207);
+  }
+  await server.db.run("DELETE FROM audience WHERE room = ?1 AND n <= 2", room);
+  const socket = await tab(server, user);
+  await until(async () => !(await rooms()).includes(room), { ...PATIENT, what: "a hub that has done with the room" });
+  const id = await pushed(server, user);
+  await got(socket, [id]);
+  await holds(server, user, [id]);
 });
 
 test("a scheduled push is as old as its delivery, however long it had waited", async () => {
@@ -242,6 +287,19 @@ test("of pushes to many users fewer are forgotten at once", async () => {
   assert.equal(await count("audience WHERE room LIKE 'user:wide-%'"), 100);
   assert.equal(await count("deliveries WHERE user_id LIKE 'wide-%'"), 0);
   assert.equal(await count("notifications WHERE audience LIKE '%wide-%'"), 0);
+});
+
+test("the deliveries of a push to a room go a part at a time, and what leads to them goes last", async () => {
+  const id = await age(await pushedTo(server, "room:crowd"), DAYS + 1);
+  await pushedTo(server, "room:crowd");
+  await server.db.run(
+    `WITH RECURSIVE member(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM member WHERE i < 11000)
+     INSERT INTO deliveries (notification_id, user_id, status, attempts) SELECT ?1, 'crowd-' || i, 'delivered', 1 FROM member`, id);
+  await server.resetLedger();
+  await forget();
+  assert.deepEqual(await traces(id), GONE);
+  // Reading and deleting three times, looking for more, canceled pushes, dead letters, memberships, keys.
+  assert.equal((await server.ledger()).record_batches, 3 * 2 + 5);
 });
 
 test("a wrong RETENTION_DAYS forgets nothing", async () => {

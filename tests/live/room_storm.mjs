@@ -209,7 +209,7 @@ class Storm {
     await this.#try("the last announcement did not come", () =>
       until(() => lacking().length === 0, { timeout: 60_000, what: () => `it at ${lacking().length} of ${tabs.length} clients` }),
     );
-    for (const user of there) for (const tab of user.tabs) await this.#checkTab(user, tab);
+    await Promise.all(there.flatMap((user) => user.tabs.map((tab) => this.#checkTab(user, tab))));
     for (let i = 0; i < this.#users.length; i += this.#width) {
       await Promise.all(this.#users.slice(i, i + this.#width).map((user) => this.#checkList(user)));
     }

@@ -315,13 +315,6 @@ test("a user who is offline sees a department's pushes over HTTP, and their coun
   assert.deepEqual([read.status, read.body.unread], [200, 0]);
 });
 
-test("a user who is offline can read over HTTP what was pushed to a room, without a list before", async () => {
-  await visit(server, "direct", A("direct"));
-  const id = await pushedTo(server, "dept:direct-a");
-  const read = await server.api("POST", `/v1/me/notifications/${id}/read`, { token: server.token("direct", A("direct")) });
-  assert.deepEqual([read.status, read.body.unread], [200, 0]);
-});
-
 // ---- comings and goings ----
 
 test("a client that was cut off is recovered with the room pushes it missed", async () => {

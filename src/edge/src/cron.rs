@@ -8,7 +8,7 @@ use dormouse_domain::id::NotificationId;
 use dormouse_domain::time::Timestamp;
 use worker::{Env, Error, Result, console_error};
 
-use crate::d1::{Commit, Commits, Database, Order, Rest};
+use crate::d1::{Commit, Commits, Database, Forgotten, Order, Rest};
 use crate::dispatch::nudge;
 use crate::instruments::{FailPoint, reach};
 use crate::{bindings, clock, settings};
@@ -156,9 +156,10 @@ async fn forget_keys(record: &Database, now: Timestamp) -> Result<()> {
 async fn forget_notifications(record: &Database, before: Timestamp) -> Result<()> {
     let mut after = None;
     for _ in 0..MAX_FORGETTING {
-        after = record.forget_notifications(before, after).await?;
-        if after.is_none() {
-            break;
+        match record.forget_notifications(before, after).await? {
+            Forgotten::All => break,
+            Forgotten::UpTo(last) => after = Some(last),
+            Forgotten::InPart => {}
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use dormouse_domain::id::UserId;
+use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::inbox::EntryKind;
 use dormouse_domain::switchboard::SwitchboardName;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -32,8 +33,11 @@ pub(crate) enum Nudge {
         /// The version of this shape.
         v: u8,
         switchboard: String,
-        /// A [`FanOut`] as JSON: what a pusher's own data is like, the queue can't carry otherwise.
+        /// A [`FanOut`] as JSON, without what was pushed: escaped, that may be longer than a message of a queue.
         fan_out: String,
+        /// What was pushed: the record has it.
+        #[serde(default)]
+        pushed: Option<String>,
     },
 }
 
@@ -65,10 +69,21 @@ pub(crate) async fn fan_out(
 }
 
 async fn queue_fan_out(env: &Env, switchboard: SwitchboardName, fan_out: &FanOut) -> Result<()> {
+    let (pushed, kind) = match &fan_out.kind {
+        EntryKind::Push(Some(notification)) => (Some(notification.id), EntryKind::Push(None)),
+        EntryKind::Push(None)
+        | EntryKind::Retract(_)
+        | EntryKind::Retry(_)
+        | EntryKind::Erase(_)
+        | EntryKind::MemberAdd { .. }
+        | EntryKind::MemberRemove { .. } => (None, fan_out.kind.clone()),
+    };
+    let places = fan_out.places.clone();
     let nudge = Nudge::Switchboard {
         v: 1,
         switchboard: switchboard.to_string(),
-        fan_out: serde_json::to_string(fan_out)?,
+        fan_out: serde_json::to_string(&FanOut { places, kind })?,
+        pushed: pushed.map(|id| id.to_string()),
     };
     enqueue(env, &nudge).await
 }
@@ -92,13 +107,21 @@ pub(crate) async fn catch_up(env: &Env, users: Vec<UserId>) {
 /// next hears of anything.
 pub(crate) async fn tell_later(env: &Env, user: UserId, error: &Error) {
     console_error!("a hub could not be reached after something was stored for it: {error}");
+    if let Err(error) = queue_hub(env, user).await {
+        console_error!("the nudge could not be queued; the hub's next event brings the entry: {error}");
+    }
+}
+
+/// Has the queue tell a hub that its user's logs have grown.
+///
+/// # Errors
+/// When the queue does not take it.
+pub(crate) async fn queue_hub(env: &Env, user: UserId) -> Result<()> {
     let nudge = Nudge::Hub {
         v: 1,
         user: user.into(),
     };
-    if let Err(error) = enqueue(env, &nudge).await {
-        console_error!("the nudge could not be queued; the hub's next event brings the entry: {error}");
-    }
+    enqueue(env, &nudge).await
 }
 
 /// Takes a batch; each message is acknowledged or comes again by itself.
@@ -133,11 +156,20 @@ async fn tell(env: &Env, nudge: &Nudge) -> Result<()> {
             HubRequest::new(user, HubCall::CatchUp).send(env).await?;
         }
         Nudge::Switchboard {
-            switchboard, fan_out, ..
+            switchboard,
+            fan_out,
+            pushed,
+            ..
         } => {
             let name = SwitchboardName::parse(switchboard)
                 .ok_or_else(|| unreadable(format!("no switchboard is called {switchboard:?}")))?;
-            let call = SwitchboardCall::FanOut(serde_json::from_str(fan_out)?);
+            let mut fan_out: FanOut = serde_json::from_str(fan_out)?;
+            if let Some(id) = pushed {
+                let id = NotificationId::parse(id).map_err(unreadable)?;
+                let pushed = bindings::record(env)?.read_notification(id).await?;
+                fan_out.kind = EntryKind::Push(pushed.map(Box::new));
+            }
+            let call = SwitchboardCall::FanOut(fan_out);
             SwitchboardRequest::new(name, call).send(env).await?;
         }
     }

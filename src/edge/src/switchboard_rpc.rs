@@ -52,8 +52,8 @@ pub(crate) enum SwitchboardCall {
     },
     /// How many users are online: answers a [`CountReply`].
     Count,
-    /// Forget that there was such a user.
-    Forget { user: UserId },
+    /// The user was erased: forget that there was one until `at`.
+    Forget { user: UserId, at: Timestamp },
     /// What passes between switchboards of a generation.
     Peer(PeerCall),
     /// What the tests look at.

@@ -248,8 +248,16 @@ impl Roster {
         self.leaving.values().min().copied()
     }
 
-    /// Takes a user out.
-    pub fn take(&mut self, user: &UserId) -> Option<Member> {
+    /// A user was erased at `at`. Gives what was known of them; `None` when they were not here, or have come
+    /// since.
+    pub fn forget(&mut self, user: &UserId, at: Timestamp) -> Option<Member> {
+        self.members
+            .get(user)
+            .filter(|member| member.attendance.at <= at)?;
+        self.take(user)
+    }
+
+    fn take(&mut self, user: &UserId) -> Option<Member> {
         let member = self.members.remove(user)?;
         for room in &member.attendance.rooms {
             if let Some(users) = self.rooms.get_mut(room) {
@@ -683,6 +691,19 @@ mod tests {
             assert_eq!(seen.known(sharing), offline, "{sharing:?}");
         }
         assert_eq!(roster.known(&user("u2"), None), None);
+    }
+
+    #[test]
+    fn who_was_erased_is_forgotten_unless_they_have_come_since() {
+        let mut roster = roster(&[("u1", &["dept:a"])]);
+        assert_eq!(roster.forget(&user("nobody"), at(20)), None);
+        assert_eq!(roster.forget(&user("u1"), at(9)), None, "they came at 10");
+        assert_eq!(roster.online(), 1);
+        roster.leave(&user("u1"), at(12), None, at(12));
+        let forgotten = roster.forget(&user("u1"), at(12)).unwrap();
+        assert_eq!(forgotten.attendance.rooms, rooms(&["dept:a"]));
+        assert_eq!((roster.online(), roster.departs_at()), (0, None));
+        assert_eq!(roster.online_in(&SharedRoom::parse("dept:a").unwrap()), 0);
     }
 
     #[test]

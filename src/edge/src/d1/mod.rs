@@ -15,7 +15,7 @@ pub(crate) use self::deliveries::{OwedDelivery, UserDelivery};
 pub(crate) use self::logs::{Reading, UserClaims};
 pub(crate) use self::memberships::{MemberChange, MembersChanged};
 pub(crate) use self::push::{Claim, Commit, Commits, Committed, Order, Origin, When};
-pub(crate) use self::retention::Rest;
+pub(crate) use self::retention::{Forgotten, Rest};
 pub(crate) use self::rooms::Appended;
 pub(crate) use self::scheduled::Cancellation;
 pub(crate) use self::templates::{Deleted, Put};

@@ -12,7 +12,7 @@ use wasm_bindgen::JsValue;
 use worker::{D1Result, Result};
 
 use super::push::IDEMPOTENCY_WINDOW_MS;
-use super::{Database, corrupt, timestamp};
+use super::{Database, corrupt, missing, timestamp};
 
 /// Keys deleted at once.
 const KEYS: u32 = 5_000;
@@ -24,8 +24,10 @@ const FORMER: u32 = 1_000;
 const LETTERS: u32 = 500;
 /// Notifications looked at together.
 const NOTIFICATIONS: u32 = 500;
-/// Recipients of the notifications that are deleted at once: each has a delivery and an entry in a log.
+/// Entries in logs of the notifications that are deleted at once.
 const RECIPIENTS: usize = 5_000;
+/// Deliveries deleted at once: one for each member of a room who had to do with what was pushed to it.
+const DELIVERIES: u32 = 5_000;
 
 const DELETE_KEYS: &str = "
 DELETE FROM idempotency
@@ -46,19 +48,31 @@ DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE id < ?1 
 const READ_OLD: &str = "
 SELECT id, audience FROM notifications WHERE id > ?1 AND id < ?2 AND created_at < ?3 ORDER BY id LIMIT ?4";
 
-/// Whatever is before an old entry of a log is older still. The highest entry of a log stays: the next n
-/// is taken from it.
-const DELETE_AUDIENCE: &str = "
-DELETE FROM audience WHERE (room, n) IN (
-  SELECT a.room, a.n
-  FROM json_each(?1) AS old CROSS JOIN audience AS a ON a.room = old.value ->> 0 AND a.n <= old.value ->> 1
-  WHERE a.n < (SELECT MAX(n) FROM audience WHERE room = a.room))";
-
 const DELETE_DELIVERIES: &str = "
-DELETE FROM deliveries WHERE notification_id IN (SELECT value FROM json_each(?1))";
+DELETE FROM deliveries WHERE (notification_id, user_id) IN (
+  SELECT d.notification_id, d.user_id
+  FROM json_each(?1) AS old CROSS JOIN deliveries AS d ON d.notification_id = old.value LIMIT ?2)";
+
+/// Whatever is before an old entry of a log is older still. The highest entry of a log stays: the next n
+/// is taken from it. So does the last that the membership API said of each room: a user who was away for longer than
+/// anything is kept has yet to read it. Of what is left of the deliveries, the log leads to them: it goes last.
+const DELETE_AUDIENCE: &str = "
+DELETE FROM audience
+WHERE (room, n) IN (
+    SELECT a.room, a.n
+    FROM json_each(?1) AS old CROSS JOIN audience AS a ON a.room = old.value ->> 0 AND a.n <= old.value ->> 1
+    WHERE a.n < (SELECT MAX(n) FROM audience WHERE room = a.room)
+      AND CASE WHEN a.kind IN ('member_add', 'member_remove') THEN EXISTS (
+          SELECT 1 FROM audience AS later
+          WHERE later.room = a.room AND later.n > a.n AND later.n <= old.value ->> 1
+            AND CASE WHEN later.kind IN ('member_add', 'member_remove') THEN later.ref ->> 0 = a.ref ->> 0 ELSE false END)
+        ELSE true END)
+  AND NOT EXISTS (SELECT 1 FROM deliveries WHERE notification_id IN (SELECT value FROM json_each(?2)))";
 
 const DELETE_NOTIFICATIONS: &str = "
-DELETE FROM notifications WHERE id IN (SELECT value FROM json_each(?1))";
+DELETE FROM notifications
+WHERE id IN (SELECT value FROM json_each(?1))
+  AND NOT EXISTS (SELECT 1 FROM deliveries WHERE notification_id IN (SELECT value FROM json_each(?1)))";
 
 /// Whether there is more to forget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +81,17 @@ pub(crate) enum Rest {
     More,
     /// No.
     Nothing,
+}
+
+/// How far notifications were forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forgotten {
+    /// All that are old enough.
+    All,
+    /// Those up to and including this one.
+    UpTo(NotificationId),
+    /// Of the next ones some of the deliveries.
+    InPart,
 }
 
 impl Rest {
@@ -123,8 +148,7 @@ impl Database {
     }
 
     /// Forgets notifications created before `before`, with their deliveries and entries in logs, in one
-    /// transaction. Begins after the notification `after`; gives the last it has looked at, `None` when
-    /// there is no other.
+    /// transaction unless there are too many deliveries: then those go first. Begins after the notification `after`.
     ///
     /// # Errors
     /// When the record could not be written.
@@ -132,7 +156,7 @@ impl Database {
         &self,
         before: Timestamp,
         after: Option<NotificationId>,
-    ) -> Result<Option<NotificationId>> {
+    ) -> Result<Forgotten> {
         #[derive(Deserialize)]
         struct Row {
             id: String,
@@ -157,17 +181,22 @@ impl Database {
             last = Some(NotificationId::parse(&row.id).map_err(corrupt)?);
             ids.push(row.id);
         }
-        if ids.is_empty() {
-            return Ok(None);
-        }
-        let ids = [JsValue::from(serde_json::to_string(&ids)?)];
+        let Some(last) = last else {
+            return Ok(Forgotten::All);
+        };
+        let ids = JsValue::from(serde_json::to_string(&ids)?);
         let entries = JsValue::from(serde_json::to_string(&entries)?);
-        self.batch(vec![
-            self.statement(DELETE_AUDIENCE, &[entries])?,
-            self.statement(DELETE_DELIVERIES, &ids)?,
-            self.statement(DELETE_NOTIFICATIONS, &ids)?,
-        ])
-        .await?;
-        Ok(last)
+        let results = self
+            .batch(vec![
+                self.statement(DELETE_DELIVERIES, &[ids.clone(), JsValue::from(DELIVERIES)])?,
+                self.statement(DELETE_AUDIENCE, &[entries, ids.clone()])?,
+                self.statement(DELETE_NOTIFICATIONS, &[ids])?,
+            ])
+            .await?;
+        let deliveries = results.first().ok_or_else(|| missing("an answer"))?;
+        Ok(match Rest::after(deliveries, DELIVERIES)? {
+            Rest::Nothing => Forgotten::UpTo(last),
+            Rest::More => Forgotten::InPart,
+        })
     }
 }

@@ -3,6 +3,7 @@
 use std::slice;
 
 use dormouse_domain::id::{NotificationId, UserId};
+use dormouse_domain::notification::Notification;
 use dormouse_domain::room::{Room, SharedRoom};
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
@@ -12,7 +13,7 @@ use worker::Result;
 
 use super::dead_letters::{DELETE_ADDRESSED, LEAVE_LETTERS};
 use super::push::{READ_SWITCHBOARDS, switchboards};
-use super::{Database, corrupt, missing, number, timestamp, user_room};
+use super::{Database, corrupt, missing, number, stored, timestamp, user_room};
 
 /// Appends an entry to every room of a notification's audience, once.
 const APPEND_RETRACT: &str = "
@@ -56,6 +57,9 @@ pub(crate) struct Appended {
     pub(crate) switchboards: Vec<SwitchboardName>,
 }
 
+const READ_NOTIFICATION: &str = "
+SELECT created_at, content FROM notifications WHERE id = ?1 AND retracted_at IS NULL";
+
 /// Another round for those whose delivery failed for good, at most this many at once.
 const RETRY_AT_ONCE: u32 = 1_000;
 
@@ -70,6 +74,24 @@ impl Database {
     /// When the record could not be read.
     pub(crate) async fn switchboards(&self) -> Result<Vec<SwitchboardName>> {
         switchboards(&self.one(READ_SWITCHBOARDS, &[]).await?)
+    }
+
+    /// A notification; `None` when retention has taken it from the record or its pusher has taken it back.
+    ///
+    /// # Errors
+    /// When the record could not be read.
+    pub(crate) async fn read_notification(&self, id: NotificationId) -> Result<Option<Notification>> {
+        #[derive(Deserialize)]
+        struct Row {
+            created_at: f64,
+            content: String,
+        }
+        let id = id.to_string();
+        let answer = self.one(READ_NOTIFICATION, &[JsValue::from(&id)]).await?;
+        let rows: Vec<Row> = answer.results()?;
+        let row = rows.first();
+        row.map(|row| stored(&id, row.created_at, &row.content))
+            .transpose()
     }
 
     /// Takes a notification back; gives the entries that say so, also when it was taken back before. `None`

@@ -612,8 +612,8 @@ impl Hub {
         };
         self.storage.apply(vec![Store::Head(head)])?;
         match sighting {
-            Sighting::Closed => self.leave(user, now),
-            Sighting::Open | Sighting::Lost => Ok(()),
+            Sighting::Closed | Sighting::Lost => self.leave(user, now),
+            Sighting::Open => Ok(()),
         }
     }
 

@@ -58,11 +58,7 @@ impl Hub {
         fan_out: FanOut,
     ) -> Result<HubReply> {
         reach(FailPoint::NudgeReceived).await?;
-        // While nobody was there the user may have been taken out of a room: that is in their own log.
-        let is_late = self.head(user)?.catch_up_at.is_some();
-        if is_late || self.memory.borrow().behind == Behind::Yes {
-            self.catch_up(user, Haste::Now).await?;
-        }
+        self.catch_up_first(user).await?;
         for (room, n) in fan_out.places {
             let kind = fan_out.kind.clone();
             self.bring(user, Room::Shared(room), Entry { n, kind }).await?;
@@ -70,6 +66,16 @@ impl Hub {
         self.finish();
         reach(FailPoint::NudgeApplied).await?;
         self.reply(user, from)
+    }
+
+    /// Before anything of a shared room: while nobody was there the user may have been taken out of it, which is in
+    /// their own log.
+    pub(super) async fn catch_up_first(&self, user: &UserId) -> Result<()> {
+        let is_late = self.head(user)?.catch_up_at.is_some();
+        if is_late || self.memory.borrow().behind == Behind::Yes {
+            self.catch_up(user, Haste::Now).await?;
+        }
+        Ok(())
     }
 
     async fn bring(&self, user: &UserId, room: Room, entry: Entry) -> Result<()> {
@@ -122,7 +128,7 @@ impl Hub {
 
     /// Tells the switchboard who is there, and applies what is missing of every log the user follows. Many
     /// notifications at once are sent as a batch.
-    pub(super) async fn catch_up(&self, user: &UserId, haste: Haste) -> Result<()> {
+    pub(super) async fn catch_up(&self, user: &UserId, mut haste: Haste) -> Result<()> {
         loop {
             self.finish_erasure().await?;
             let asked = self.question(user, haste)?;
@@ -132,6 +138,8 @@ impl Hub {
             if more == More::No && self.question(user, haste)?.is_answered_by(&asked) {
                 break;
             }
+            // Who has missed many pages has waited long enough.
+            haste = Haste::Now;
         }
         self.memory.borrow_mut().behind = Behind::No;
         for room in self
@@ -243,9 +251,14 @@ impl Hub {
             for entry in log.entries {
                 self.finish_erasure().await?;
                 // While the record was read, a nudge may have brought some of these.
-                match self.head(user)?.place(room, entry.n) {
-                    Place::Applied | Place::Foreign => continue,
-                    Place::Next | Place::Gap => {}
+                match (self.head(user)?.place(room, entry.n), room) {
+                    // Of a room that was left nothing comes any more: what was still to come, retention has taken.
+                    (Place::Foreign, Room::Shared(room)) => {
+                        self.settle_room(user, room)?;
+                        continue;
+                    }
+                    (Place::Applied, _) | (Place::Foreign, Room::User(_)) => continue,
+                    (Place::Next | Place::Gap, _) => {}
                 }
                 // What is not told yet from before an erasure is not told at all.
                 if matches!(entry.kind, EntryKind::Erase(_)) {

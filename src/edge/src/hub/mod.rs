@@ -25,6 +25,7 @@ use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{Debt, Entry, Head};
 use dormouse_domain::limit::Admission;
+use dormouse_domain::presence::Sighting;
 use dormouse_domain::room::Room;
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
@@ -225,7 +226,7 @@ impl Hub {
                 event,
                 data,
             } => {
-                self.emit_custom(user, rooms.as_deref(), event, data)?;
+                self.emit_custom(user, rooms.as_deref(), event, data).await?;
                 json(200, &self.reply(user, from)?)
             }
             HubCall::PresenceUpdate { from, users } => {
@@ -253,6 +254,8 @@ impl Hub {
         self.memory.borrow_mut().alarm = Alarm::Known(None);
         self.beat(Session::on_timer)?;
         if let Some(head) = self.storage.head()? {
+            // After a crash nobody saw the last socket go; the alarm for its token's end comes all the same.
+            self.sight(&head.user, Sighting::Lost)?;
             self.move_on(&head.user)?;
             if head.catch_up_at.is_some_and(|at| at <= clock::now()) {
                 self.catch_up_again(&head.user, Haste::Soon).await?;

@@ -214,13 +214,16 @@ impl Hub {
 
     /// Sends an event of a service's own, if the user is in one of these rooms; without rooms it is for the
     /// user.
-    pub(super) fn emit_custom(
+    pub(super) async fn emit_custom(
         &self,
         user: &UserId,
         rooms: Option<&[SharedRoom]>,
         name: String,
         data: Box<RawValue>,
     ) -> Result<()> {
+        if rooms.is_some() {
+            self.catch_up_first(user).await?;
+        }
         let head = self.head(user)?;
         let is_in = |rooms: &[SharedRoom]| head.memberships.present().any(|room| rooms.contains(room));
         if rooms.is_none_or(is_in) {

@@ -200,7 +200,7 @@ impl Hub {
         while self.settling.get() {
             Delay::from(SETTLING_PAUSE).await;
         }
-        record::erase(&self.env, &head.user, n).await?;
+        record::erase(&self.env, self.switchboard(&head.user)?, &head.user, n).await?;
         match self.storage.head()? {
             Some(head) if head.erasure == Some(Erasure::Running { at, n }) => {
                 self.storage.apply(vec![Store::Head(Head {

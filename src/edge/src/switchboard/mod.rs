@@ -149,8 +149,8 @@ impl Exchange {
                 let online = number(self.roster(|roster| roster.online())?);
                 json(200, &CountReply { online })
             }
-            SwitchboardCall::Forget { user } => {
-                self.forget(&user)?;
+            SwitchboardCall::Forget { user, at } => {
+                self.forget(&user, at)?;
                 Response::empty()
             }
             SwitchboardCall::Peer(call) => self.answer_peer(call),

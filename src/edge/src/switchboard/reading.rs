@@ -137,10 +137,13 @@ impl Exchange {
         self.note(user, Known::Offline { since: at }, rooms)
     }
 
-    /// Nothing is known of a user any more.
-    pub(super) fn forget(self: &Rc<Self>, user: &UserId) -> Result<()> {
-        self.roster(|roster| roster.take(user))?;
-        self.stored(self.storage.forget(user))?;
+    /// A user was erased at `at`: nothing is known of them any more. Who has come since stays.
+    pub(super) fn forget(self: &Rc<Self>, user: &UserId, at: Timestamp) -> Result<()> {
+        if let Some(member) = self.roster(|roster| roster.forget(user, at))? {
+            self.stored(self.storage.remove(user))?;
+            self.gone(user, at, &member.attendance.rooms)?;
+        }
+        self.storage.unsee(user)?;
         self.conclude()
     }
 
@@ -249,6 +252,7 @@ impl Exchange {
         if !is_over || registered == Registered::No {
             return Ok(());
         }
+        self.storage.unsee_all()?;
         // First, so that whoever comes from here on registers it anew.
         self.change_board(|board, _| board.registered = Registered::No)?;
         let closed = bindings::record(&self.env)?.unregister(name).await;

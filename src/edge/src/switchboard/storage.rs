@@ -135,11 +135,15 @@ impl Storage {
         self.write("DELETE FROM roster WHERE user_id = ?1", bound)
     }
 
-    /// Nothing is known of this user any more.
-    pub(super) fn forget(&self, user: &UserId) -> Result<()> {
-        self.remove(user)?;
+    /// Nobody knows any more when somebody was last seen.
+    pub(super) fn unsee(&self, user: &UserId) -> Result<()> {
         let bound = vec![user.as_str().into()];
         self.write("DELETE FROM seen WHERE user_id = ?1", bound)
+    }
+
+    /// Nobody who was here comes back here.
+    pub(super) fn unsee_all(&self) -> Result<()> {
+        self.write("DELETE FROM seen", vec![])
     }
 
     /// What is known of those of these users who were here, when they were offline last.

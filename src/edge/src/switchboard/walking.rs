@@ -258,29 +258,42 @@ impl Exchange {
     }
 
     async fn try_again(self: &Rc<Self>, id: u64, mut left: Vec<UserId>) -> Result<()> {
-        for delay_ms in RETRY_DELAYS_MS {
-            Delay::from(Duration::from_millis(delay_ms)).await;
-            let Some(Job { fan_out, .. }) = self.storage.job(id)? else {
-                return Ok(());
-            };
-            let circle = circle(&fan_out);
-            // Who has left meanwhile gets it by their cursor.
-            let members: Vec<_> = self.roster(|roster| {
-                let users = left.iter();
-                users.filter_map(|user| roster.addressed(&circle, user)).collect()
-            })?;
-            left = self.bring(&Message::Entry(fan_out), &members).await?;
-            if left.is_empty() {
-                break;
+        // From the beginning when the queue takes nothing either: nobody is left out.
+        while !left.is_empty() {
+            for delay_ms in RETRY_DELAYS_MS {
+                Delay::from(Duration::from_millis(delay_ms)).await;
+                let Some(Job { fan_out, .. }) = self.storage.job(id)? else {
+                    return Ok(());
+                };
+                let circle = circle(&fan_out);
+                // Who has left meanwhile gets it by their cursor.
+                let members: Vec<_> = self.roster(|roster| {
+                    let users = left.iter();
+                    users.filter_map(|user| roster.addressed(&circle, user)).collect()
+                })?;
+                left = self.bring(&Message::Entry(fan_out), &members).await?;
+                if left.is_empty() {
+                    break;
+                }
+                self.storage.advance(id, &Progress::Retrying(left.clone()))?;
             }
-            self.storage.advance(id, &Progress::Retrying(left.clone()))?;
-        }
-        for user in left {
-            let error = Error::RustError("the hub could not be reached".to_owned());
-            nudges::tell_later(&self.env, user, &error).await;
+            left = self.queue(left).await;
         }
         self.storage.end(id)?;
         self.conclude()
+    }
+
+    /// Has the queue tell these hubs; gives those it did not take.
+    async fn queue(&self, users: Vec<UserId>) -> Vec<UserId> {
+        let mut left = Vec::new();
+        for user in users {
+            console_error!("a hub could not be reached after something was stored for it");
+            if let Err(error) = nudges::queue_hub(&self.env, user.clone()).await {
+                console_error!("the nudge could not be queued and is tried again: {error}");
+                left.push(user);
+            }
+        }
+        left
     }
 
     // ---- ticks ----
