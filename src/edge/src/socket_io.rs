@@ -149,10 +149,6 @@ impl Door<'_> {
         }
     }
 
-    #[cfg_attr(
-        feature = "conformance",
-        expect(clippy::unused_async, reason = "the product's own forwards the request")
-    )]
     async fn open_websocket(&self, request: &Request) -> std::result::Result<Response, Refusal> {
         match self.identify(request).await? {
             #[cfg(feature = "conformance")]
@@ -314,11 +310,7 @@ impl Door<'_> {
     }
 
     #[cfg(feature = "conformance")]
-    #[expect(
-        clippy::unused_self,
-        clippy::unused_async,
-        reason = "the product's own looks at the request"
-    )]
+    #[expect(clippy::unused_async, reason = "the product's own looks at the request")]
     async fn identify(
         &self,
         _request: &Request,
