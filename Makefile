@@ -223,7 +223,7 @@ crowd: bundle-instruments ## what USERS=1000 users cost the record who come back
 ledger: bundle-instruments ## print what each action costs in billable units
 	@$(NODE) bench/ledger.mjs
 
-FUZZ_TARGETS := frame payload session http
+FUZZ_TARGETS := frame payload session http keys
 
 # Each target keeps what it found in fuzz/corpus; an input that fails is in fuzz/artifacts and ends the run.
 fuzz: $(NODE_MODULES) ## fuzz each target for SECONDS (600); needs nightly Rust and cargo-fuzz

@@ -134,4 +134,32 @@ const http = {
     '{ "a_b" : [ {"c_d":"\\ud800"} , -0 ], "a_b":1e999, "\\u005fa":{} }',
   ],
 };
+const ed25519 = { kty: "OKP", crv: "Ed25519", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", kid: "a", use: "sig" };
+const p256 = {
+  kty: "EC",
+  crv: "P-256",
+  x: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+  y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+  alg: "ES256",
+};
+const rsa = { kty: "RSA", n: Buffer.alloc(256, 0xff).toString("base64url"), e: "AQAB", kid: "r", key_ops: ["verify"] };
+const jwks = JSON.stringify({ keys: [ed25519, p256, rsa, { kty: "AKP" }] });
+const claims = { sub: "u1", exp: 1800000060, iss: "https://id.example", aud: ["dormouse"], departments: ["cs", 7], scope: "admin" };
+
+// The modes of the target and what each reads, in the order of its table.
+const keys = {
+  0: [jwks, JSON.stringify({ keys: [{ ...ed25519, d: "AA" }] }), '{"keys":[{"kty":"oct","k":"AA"}]}'],
+  1: [
+    `${jwks}\neyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.eyJzdWIiOiJ1MSJ9.${"A".repeat(86)}`,
+    `${jwks}\n Bearer eyJhbGciOiJFUzI1NiJ9.e30.${"A".repeat(86)}`,
+  ],
+  2: [
+    `{"alg":"HS256"}\n${JSON.stringify(claims)}`,
+    `{"alg":"HS256","kid":"k","crit":[]}\n${JSON.stringify({ ...claims, nbf: 1, iat: 1 })}`,
+    `{"alg":"HS256"}\n${JSON.stringify({ ...claims, aud: "services", scope: ["push:user"] })}`,
+  ],
+  3: [`[{"issuer":"https://id.example","audience":"a","user_claim":"b","jwks_url":"https://id.example/jwks"}]`],
+};
+write("keys", Object.entries(keys).flatMap(([mode, texts]) => texts.map((text) => Buffer.from(`${mode}${text}`))));
+
 write("http", Object.entries(http).flatMap(([mode, texts]) => texts.map((text) => Buffer.from(`${mode}${text}`))));

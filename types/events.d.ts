@@ -79,10 +79,18 @@ export interface PresenceList {
   consistency: "eventual";
 }
 
+/** The session's token ends soon: send another with `auth:refresh`. */
+export interface AuthExpiring {
+  expires_at: string;
+}
+
+/** What is wrong with a token. */
+export type TokenErrorCode = "MISSING_TOKEN" | "INVALID_TOKEN" | "EXPIRED_TOKEN" | "USER_MISMATCH";
+
 /** The session ends. */
 export interface AuthError {
   message: string;
-  code: "MISSING_TOKEN" | "INVALID_TOKEN" | "EXPIRED_TOKEN" | "USER_MISMATCH";
+  code: TokenErrorCode;
 }
 
 /** Why an event of the client was refused. */
@@ -91,12 +99,22 @@ export type EventErrorCode =
   | "INVALID_PAYLOAD"
   | "FORBIDDEN"
   | "NOT_FOUND"
-  | "SERVER_ERROR";
+  | "RATE_LIMITED"
+  | "SERVER_ERROR"
+  | TokenErrorCode;
+
+/** More about a refusal. */
+export interface ErrorDetails {
+  /** Seconds after which events are taken again. */
+  retry_after: number;
+}
 
 /** An event of the client was refused; the socket stays. */
 export interface EventError {
   message: string;
   code: EventErrorCode;
+  /** With `RATE_LIMITED`. */
+  details?: ErrorDetails;
 }
 
 /**
@@ -122,6 +140,7 @@ export interface ServerToClientEvents {
   "notifications:seen": Handler<Schemas["SeenResult"]>;
   "unread:count": Handler<UnreadCount>;
   "presence:update": Handler<PresenceUpdate>;
+  "auth:expiring": Handler<AuthExpiring>;
   auth_error: Handler<AuthError>;
   error: Handler<EventError>;
   pong: Handler<Record<string, never>>;
@@ -140,7 +159,7 @@ export interface DeliveryReference {
 /** The answer to an event that asked for one. */
 export type Acknowledgement<Answer = unknown> =
   | ({ ok: true } & Answer)
-  | { ok: false; error: { code: EventErrorCode; message: string } };
+  | { ok: false; error: EventError };
 
 /** What each event takes, and what its answer has when it is `ok`. */
 export interface ClientRequests {
@@ -159,6 +178,8 @@ export interface ClientRequests {
   join: { payload: [userId: string]; answer: unknown };
   /** On every namespace; 1 to 100 ids. */
   "presence:query": { payload: [which: { users: string[] }]; answer: PresenceList };
+  /** On every namespace: goes on with another token of the same user. */
+  "auth:refresh": { payload: [other: { token: string }]; answer: { expires_at: string } };
   ping: { payload: []; answer: unknown };
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use arbitrary::Unstructured;
-use dormouse_domain::auth::{Algorithm, Audience, AuthError, TokenKey};
+use dormouse_domain::auth::AuthError;
 use dormouse_domain::batch;
 use dormouse_domain::case::{PayloadCase, camel};
 use dormouse_domain::command::Command;
@@ -37,7 +37,7 @@ use dormouse_domain::push::{
 };
 use dormouse_domain::recovery::{Offset, Pid};
 use dormouse_domain::room::Room;
-use dormouse_domain::service_key::ServiceKeys;
+use dormouse_domain::service_key::{self, ServiceKeys};
 use dormouse_domain::signature::Signer;
 use dormouse_domain::status::RecipientsRequest;
 use dormouse_domain::template::{
@@ -45,9 +45,10 @@ use dormouse_domain::template::{
     Version,
 };
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::token_keys::TokenKeys;
 use dormouse_domain::wishes::Recovery;
 use dormouse_fuzz::body::{self, NOW};
-use dormouse_fuzz::{Tree, elements, members};
+use dormouse_fuzz::{Tree, elements, keys_of, members};
 use dormouse_protocol::socket::{EventData, Json};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -58,8 +59,7 @@ const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 /// From here on a year has more than four digits, which no ISO 8601 of ours is read with.
 const YEAR_10000: Timestamp = Timestamp::from_ms(253_402_300_800_000);
 
-static KEY: LazyLock<TokenKey> =
-    LazyLock::new(|| TokenKey::new(Algorithm::Hs256, SECRET, Audience::default()));
+static KEYS: LazyLock<TokenKeys> = LazyLock::new(|| keys_of(SECRET));
 static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(SECRET));
 static CONFIG: LazyLock<HandshakeConfig> = LazyLock::new(|| HandshakeConfig {
     cookie: "auth_token".to_owned(),
@@ -482,7 +482,10 @@ fn as_an_event(name: &str, argument: &str, command: Command) {
     if !argument.is_empty() {
         event = event.json_arg(&Json::new(argument).expect("is JSON"));
     }
-    assert_eq!(ClientEvent::parse(Namespace::Notifications, &event), Ok(ClientEvent::Command(command)));
+    assert_eq!(
+        ClientEvent::parse(Namespace::Notifications, &event),
+        Ok(ClientEvent::Command(command))
+    );
 }
 
 /// A request line, and after it the line of `If-None-Match`.
@@ -657,10 +660,10 @@ fn headers(text: &str) {
         origin: Some("https://app.example.org"),
         query_token: third,
     };
-    let refused = identify(NOW, &CONFIG, &KEY, &credentials).expect_err("nobody signs by chance");
+    let refused = identify(NOW, &CONFIG, &KEYS, &credentials).expect_err("nobody signs by chance");
     assert_ne!(refused, AuthError::UserMismatch);
     if let Ok(keys) = ServiceKeys::parse(fourth.unwrap_or_default()) {
-        assert!(keys.authenticate(first).is_err());
+        assert!(service_key::authenticate(NOW, &keys, &KEYS, first).is_err());
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
-use dormouse_domain::auth::{Algorithm, Audience, AuthError, Identity, Role, TokenKey};
+use dormouse_domain::auth::{AuthError, Identity, Role};
 use dormouse_domain::case::PayloadCase;
 use dormouse_domain::command::{Command, Mark, Which};
 use dormouse_domain::config::{HeartbeatConfig, Timing};
@@ -19,8 +19,9 @@ use dormouse_domain::session::{Output, Rules, Session};
 use dormouse_domain::signature::Signer;
 use dormouse_domain::stranger::{Heard, Stranger};
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::token_keys::TokenKeys;
 use dormouse_domain::wishes::{Acknowledging, Binary, Keepalive, Recovery, Wishes};
-use dormouse_fuzz::{MarkName, NameSpec, PacketSpec, Tree, frames, members, parse_frame};
+use dormouse_fuzz::{MarkName, NameSpec, PacketSpec, Tree, frames, keys_of, members, parse_frame};
 use dormouse_protocol::engine::{self, Frame};
 use dormouse_protocol::socket::{AckData, Decoder, Json, Kind, Progress};
 use jwt_compact::alg::{Hs256, Hs256Key};
@@ -31,8 +32,7 @@ const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const OPENED_AT_MS: u64 = 1_800_000_000_000;
 const SESSION_ENDS_AT_S: u64 = 1_800_003_600;
 
-static KEY: LazyLock<TokenKey> =
-    LazyLock::new(|| TokenKey::new(Algorithm::Hs256, SECRET, Audience::default()));
+static KEYS: LazyLock<TokenKeys> = LazyLock::new(|| keys_of(SECRET));
 static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(SECRET));
 
 fuzz_target!(|data: &[u8]| {
@@ -267,7 +267,7 @@ impl Run {
 
     fn rules(&self) -> Rules<'static> {
         Rules {
-            key: &KEY,
+            keys: &KEYS,
             heartbeat: self.heartbeat,
             connect_timeout_ms: 45_000,
             keepalive_grace_ms: 120_000,
@@ -643,9 +643,9 @@ fn stranger(data: &[u8]) {
     let now = Timestamp::from_ms(OPENED_AT_MS);
     for (heard_before, frame) in frames(data).iter().enumerate() {
         let heard = match frame {
-            Frame::Text(text) => stranger.on_text(now, &KEY, text),
+            Frame::Text(text) => stranger.on_text(now, &KEYS, text),
             Frame::Binary(_) => match parse_frame(frame) {
-                Ok(packet) => stranger.on_packet(now, &KEY, &packet),
+                Ok(packet) => stranger.on_packet(now, &KEYS, &packet),
                 Err(_) => return,
             },
         };

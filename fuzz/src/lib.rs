@@ -8,6 +8,8 @@ pub mod body;
 use std::fmt;
 
 use arbitrary::Arbitrary;
+use dormouse_domain::token_key::{Algorithm, TokenKey};
+use dormouse_domain::token_keys::{Issuer, Terms, TokenKeys};
 use dormouse_protocol::engine::{self, Frame};
 use dormouse_protocol::socket::{
     AckData, ConnectErrorPayload, Decoder, EventData, Json, Kind, MAX_ATTACHMENTS, Namespace, Object, Packet,
@@ -21,6 +23,16 @@ const SEPARATOR: u8 = 0xff;
 
 /// Begins a binary frame of raw input; no UTF-8 text holds it.
 const BINARY: u8 = 0xfe;
+
+/// What tokens are held against that are signed with this secret by HS256.
+#[must_use]
+pub fn keys_of(secret: &[u8]) -> TokenKeys {
+    let issuer = Issuer {
+        secret: Some(TokenKey::of_secret(Algorithm::Hs256, secret)),
+        ..Issuer::default()
+    };
+    TokenKeys::new(vec![issuer], Terms::default())
+}
 
 /// Cuts raw input into frames: text where it is UTF-8, else binary.
 #[must_use]

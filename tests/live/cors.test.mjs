@@ -1,4 +1,4 @@
-// What a page of another origin may read of polling: every answer, errors included, when its origin is on the list, and
+// What a page of another origin may read of polling and of the API: every answer, errors included, when its origin is on the list, and
 // nothing otherwise.
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
@@ -17,6 +17,9 @@ const engine = (method, query, { origin, body, headers = {} } = {}) =>
     body,
     headers: { ...(origin === undefined ? {} : { origin }), ...headers },
   });
+
+const api = (method, path, { origin, token, headers = {} } = {}) =>
+  server.api(method, path, { token, headers: { ...(origin === undefined ? {} : { origin }), ...headers } });
 
 const sidOf = ({ body }) => JSON.parse(body.slice(1)).sid;
 
@@ -40,6 +43,9 @@ const REQUESTS = {
   "an unknown sid": (options) => engine("GET", { sid: "x" }, options),
   "an unknown transport": (options) => engine("GET", { transport: "pigeon" }, options),
   "another protocol version": (options) => engine("GET", { EIO: "3" }, options),
+  "a list of the API": ({ origin }) => api("GET", "/v1/me/notifications", { origin, token: server.token("u1") }),
+  "an error of the API": ({ origin }) => api("GET", "/v1/me/notifications", { origin }),
+  "something the API does not have": ({ origin }) => api("GET", "/v1/nothing", { origin }),
   "a POST that is too large": async (options) =>
     engine("POST", { sid: sidOf(await engine("GET", {})) }, { ...options, body: "4".repeat(100_001) }),
 };
@@ -80,4 +86,33 @@ test("a preflight is answered 204 with what the page asked for", async () => {
   const foreign = await engine("OPTIONS", {}, { origin: "https://evil.example", headers: asked });
   assert.equal(foreign.status, 204);
   assert.equal(foreign.headers["access-control-allow-origin"], undefined);
+});
+
+test("a preflight of the API is answered with the methods of the resource", async () => {
+  const asked = { "access-control-request-method": "DELETE", "access-control-request-headers": "authorization" };
+  const path = "/v1/me/notifications/01929c3e-0000-7000-8000-000000000001";
+  const { status, headers, body } = await api("OPTIONS", path, { origin: APP, headers: asked });
+  assert.deepEqual([status, body], [204, ""]);
+  assert.equal(headers["access-control-allow-origin"], APP);
+  assert.equal(headers["access-control-allow-methods"], "DELETE");
+  assert.equal(headers["access-control-allow-headers"], "authorization");
+  assert.equal(headers.vary, "Origin");
+  const foreign = await api("OPTIONS", path, { origin: "https://evil.example", headers: asked });
+  assert.equal(foreign.headers["access-control-allow-origin"], undefined);
+  assert.equal((await api("OPTIONS", "/v1/nothing", { origin: APP })).status, 404);
+});
+
+test("what a page needs to read of an answer's headers is exposed", async () => {
+  const { headers } = await api("GET", "/v1/me/notifications", { origin: APP, token: server.token("u1") });
+  const exposed = headers["access-control-expose-headers"].split(", ");
+  for (const name of ["etag", "x-request-id", "retry-after", "location"]) assert.ok(exposed.includes(name), name);
+});
+
+test("every answer says that it is what it says it is, and is shown in no frame", async () => {
+  for (const request of Object.values(REQUESTS)) {
+    const { headers } = await request({});
+    assert.equal(headers["x-content-type-options"], "nosniff");
+    assert.match(headers["content-security-policy"], /default-src 'none'/);
+    assert.equal(headers["referrer-policy"], "no-referrer");
+  }
 });

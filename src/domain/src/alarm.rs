@@ -72,7 +72,7 @@ mod tests {
         let at = Timestamp::from_ms;
         let now = at(1_000_000);
         let session = joined_session(now);
-        let end = session.ends_at();
+        let end = session.wakes_at(&rules());
         let idle = Head::new(UserId::parse("u1").unwrap());
         let waiting = Head {
             catch_up_at: Some(at(1_000_500)),

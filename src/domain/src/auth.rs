@@ -1,21 +1,16 @@
 //! Who a token says the bearer is (DESIGN 3.2).
 //!
-//! The key decides the algorithm, never the token. Parsing is not validating: a token that is
-//! well formed, signed and in time gives an [`Identity`]; anything else gives an [`AuthError`]
-//! whose code the client can branch on.
+//! Parsing is not validating: a token that is well formed, signed by a trusted key
+//! ([`crate::token_keys`]) and in time gives an [`Identity`]; anything else gives an [`AuthError`] whose code
+//! the client can branch on.
 
-use std::collections::BTreeMap;
-
-use chrono::Duration;
-use jwt_compact::alg::{Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key};
-use jwt_compact::{
-    Algorithm as JwtAlgorithm, AlgorithmExt, Claims, TimeOptions, UntrustedToken, ValidationError,
-};
+use jwt_compact::Claims;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{UserId, check_name};
 use crate::time::Timestamp;
+use crate::token_key::CustomClaims;
 
 /// The longest token, in bytes (DESIGN 10). Longer ones are refused before they are decoded.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -65,6 +60,15 @@ pub enum AuthError {
     /// Signed by another algorithm than the key's.
     #[error("the token is signed with an algorithm this service does not accept")]
     Algorithm,
+    /// It may only be read by those who know an extension (`crit`) that this service does not have.
+    #[error("the token needs an extension this service does not have")]
+    Critical,
+    /// No trusted key has the token's `kid`.
+    #[error("the token is signed with a key this service does not know")]
+    UnknownKey,
+    /// Nobody can say at the moment whether its key is one of the issuer's.
+    #[error("the issuer's keys can't be had at the moment")]
+    KeysUnavailable,
     /// The signature is not the key's.
     #[error("the token's signature is wrong")]
     Signature,
@@ -93,9 +97,12 @@ impl AuthError {
             Self::Missing => "MISSING_TOKEN",
             Self::Expired => "EXPIRED_TOKEN",
             Self::UserMismatch => "USER_MISMATCH",
+            Self::KeysUnavailable => "SERVER_ERROR",
             Self::TooLong(_)
             | Self::Malformed
             | Self::Algorithm
+            | Self::Critical
+            | Self::UnknownKey
             | Self::Signature
             | Self::NotYetValid
             | Self::Claim(_)
@@ -104,103 +111,21 @@ impl AuthError {
     }
 }
 
-/// The algorithms a shared secret can be for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// HMAC with SHA-256.
-    Hs256,
-    /// HMAC with SHA-384.
-    Hs384,
-    /// HMAC with SHA-512.
-    Hs512,
-}
+/// From here on a year has more than four digits: no clock of ours is ever to be set by it.
+const YEAR_10000_S: i64 = 253_402_300_800;
 
-/// What a token must say besides being signed and in time.
-#[derive(Clone, Debug, Default)]
-pub struct Audience {
-    /// The `iss` it must have.
-    pub issuer: Option<String>,
-    /// The `aud` it must have.
-    pub audience: Option<String>,
-    /// The claim that names the user.
-    pub user_claim: Option<String>,
-    /// How far clocks may disagree, in seconds.
-    pub leeway_s: u64,
-}
-
-/// A key with everything a token is held against.
-#[derive(Debug)]
-pub struct TokenKey {
-    key: Key,
-    audience: Audience,
-}
-
-#[derive(Debug)]
-enum Key {
-    Hs256(Hs256Key),
-    Hs384(Hs384Key),
-    Hs512(Hs512Key),
-}
-
-type CustomClaims = BTreeMap<String, Value>;
-
-impl TokenKey {
-    /// A key of `secret` for `algorithm`.
-    #[must_use]
-    pub fn new(algorithm: Algorithm, secret: &[u8], audience: Audience) -> Self {
-        let key = match algorithm {
-            Algorithm::Hs256 => Key::Hs256(Hs256Key::new(secret)),
-            Algorithm::Hs384 => Key::Hs384(Hs384Key::new(secret)),
-            Algorithm::Hs512 => Key::Hs512(Hs512Key::new(secret)),
-        };
-        Self { key, audience }
-    }
-
-    /// The identity `token` proves at `now`. Surrounding spaces and a leading `Bearer ` are
-    /// tolerated, because clients copy whole header values into `auth.token`.
+impl Identity {
+    /// The identity that the claims of a valid token prove; `user_claim` names the user, if it is configured.
     ///
     /// # Errors
-    /// Every [`AuthError`] but [`AuthError::UserMismatch`].
-    pub fn verify(&self, now: Timestamp, token: &str) -> Result<Identity, AuthError> {
-        let token = bare_token(token);
-        if token.is_empty() {
-            return Err(AuthError::Missing);
-        }
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(AuthError::TooLong(token.len()));
-        }
-        let untrusted = UntrustedToken::new(token).map_err(|_| AuthError::Malformed)?;
-        let claims = match &self.key {
-            Key::Hs256(key) => signed_claims(&Hs256, key, &untrusted),
-            Key::Hs384(key) => signed_claims(&Hs384, key, &untrusted),
-            Key::Hs512(key) => signed_claims(&Hs512, key, &untrusted),
-        }?;
-        self.identity(now, &claims)
-    }
-
-    fn identity(&self, now: Timestamp, claims: &Claims<CustomClaims>) -> Result<Identity, AuthError> {
-        let leeway = Duration::seconds(i64::try_from(self.audience.leeway_s).unwrap_or(60));
-        let time = TimeOptions::new(leeway, move || now.to_datetime());
-        claims.validate_expiration(&time).map_err(|error| {
-            if matches!(error, ValidationError::Expired) {
-                AuthError::Expired
-            } else {
-                AuthError::Claim("exp")
-            }
-        })?;
-        if claims.not_before.is_some() {
-            claims
-                .validate_maturity(&time)
-                .map_err(|_| AuthError::NotYetValid)?;
-        }
-        let expires_at = claims
-            .expiration
-            .and_then(|at| u64::try_from(at.timestamp_millis()).ok())
-            .map(Timestamp::from_ms)
-            .ok_or(AuthError::Claim("exp"))?;
-        self.check_origin_of(&claims.custom)?;
-        Ok(Identity {
-            user: self.user(&claims.custom)?,
+    /// [`AuthError::Claim`].
+    pub(crate) fn read(
+        claims: &Claims<CustomClaims>,
+        expires_at: Timestamp,
+        user_claim: Option<&str>,
+    ) -> Result<Self, AuthError> {
+        Ok(Self {
+            user: user(&claims.custom, user_claim)?,
             expires_at,
             issued_at: claims
                 .issued_at
@@ -210,35 +135,35 @@ impl TokenKey {
             role: role(&claims.custom),
         })
     }
+}
 
-    fn check_origin_of(&self, claims: &CustomClaims) -> Result<(), AuthError> {
-        if let Some(issuer) = &self.audience.issuer
-            && claims.get("iss").and_then(Value::as_str) != Some(issuer)
-        {
-            return Err(AuthError::Claim("iss"));
-        }
-        if let Some(audience) = &self.audience.audience
-            && !one_or_many(claims.get("aud")).any(|listed| listed == audience)
-        {
-            return Err(AuthError::Claim("aud"));
-        }
-        Ok(())
+/// When a token ends that is valid at `now`, give or take `leeway_s` seconds.
+///
+/// # Errors
+/// [`AuthError::Expired`], [`AuthError::NotYetValid`]; [`AuthError::Claim`] when it has no end, or none before the
+/// year 10000.
+pub(crate) fn check_time<T>(
+    now: Timestamp,
+    claims: &Claims<T>,
+    leeway_s: u64,
+) -> Result<Timestamp, AuthError> {
+    let expires_at = claims.expiration.ok_or(AuthError::Claim("exp"))?;
+    if expires_at.timestamp() >= YEAR_10000_S {
+        return Err(AuthError::Claim("exp"));
     }
-
-    fn user(&self, claims: &CustomClaims) -> Result<UserId, AuthError> {
-        let named = match &self.audience.user_claim {
-            Some(claim) => claims.get(claim),
-            None => USER_CLAIMS.iter().find_map(|claim| claims.get(*claim)),
-        };
-        let id = match named {
-            Some(Value::String(text)) => UserId::parse(text).ok(),
-            Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
-                UserId::parse(&number.to_string()).ok()
-            }
-            _ => None,
-        };
-        id.ok_or(AuthError::Claim("sub"))
+    // Before the epoch is long ago.
+    let ms = |at: chrono::DateTime<chrono::Utc>| u64::try_from(at.timestamp_millis()).unwrap_or_default();
+    let slack = leeway_s.saturating_mul(1_000);
+    let expires_at = Timestamp::from_ms(ms(expires_at));
+    if now > expires_at.after_ms(slack) {
+        return Err(AuthError::Expired);
     }
+    if let Some(not_before) = claims.not_before
+        && now.after_ms(slack) < Timestamp::from_ms(ms(not_before))
+    {
+        return Err(AuthError::NotYetValid);
+    }
+    Ok(expires_at)
 }
 
 /// A token without surrounding spaces and without a leading `Bearer `.
@@ -251,36 +176,23 @@ pub fn bare_token(text: &str) -> &str {
     }
 }
 
-fn signed_claims<A>(
-    algorithm: &A,
-    key: &A::VerifyingKey,
-    token: &UntrustedToken<'_>,
-) -> Result<Claims<CustomClaims>, AuthError>
-where
-    A: JwtAlgorithm,
-{
-    algorithm
-        .validator::<CustomClaims>(key)
-        .validate(token)
-        .map(|token| token.into_parts().1)
-        .map_err(|error| {
-            if matches!(error, ValidationError::AlgorithmMismatch { .. }) {
-                AuthError::Algorithm
-            } else if matches!(
-                error,
-                ValidationError::InvalidSignature
-                    | ValidationError::InvalidSignatureLen { .. }
-                    | ValidationError::MalformedSignature(_)
-            ) {
-                AuthError::Signature
-            } else {
-                AuthError::Malformed
-            }
-        })
+fn user(claims: &CustomClaims, user_claim: Option<&str>) -> Result<UserId, AuthError> {
+    let named = match user_claim {
+        Some(claim) => claims.get(claim),
+        None => USER_CLAIMS.iter().find_map(|claim| claims.get(claim)),
+    };
+    let id = match named {
+        Some(Value::String(text)) => UserId::parse(text).ok(),
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
+            UserId::parse(&number.to_string()).ok()
+        }
+        _ => None,
+    };
+    id.ok_or(AuthError::Claim("sub"))
 }
 
 /// A claim that is one text or a list of texts; anything else in it is passed over.
-fn one_or_many(claim: Option<&Value>) -> impl Iterator<Item = &str> {
+pub(crate) fn one_or_many(claim: Option<&Value>) -> impl Iterator<Item = &str> {
     let (one, many) = match claim {
         Some(Value::String(text)) => (Some(text.as_str()), [].as_slice()),
         Some(Value::Array(list)) => (None, list.as_slice()),
@@ -324,24 +236,29 @@ pub(crate) mod tests {
 
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use jwt_compact::Header;
+    use jwt_compact::alg::{Hs256, Hs256Key, Hs512, Hs512Key};
+    use jwt_compact::{AlgorithmExt, Header};
     use serde_json::json;
 
     use super::*;
+    use crate::token_key::{Algorithm, TokenKey};
+    use crate::token_keys::{Issuer, Terms, TokenKeys};
 
     pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
     pub(crate) const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
     const NOW_S: i64 = 1_800_000_000;
 
-    pub(crate) fn key() -> TokenKey {
-        TokenKey::new(
-            Algorithm::Hs256,
-            SECRET,
-            Audience {
-                leeway_s: 5,
-                ..Audience::default()
-            },
-        )
+    fn of_secret(issuer: Issuer, leeway_s: u64) -> TokenKeys {
+        let secret = Some(TokenKey::of_secret(Algorithm::Hs256, SECRET));
+        let terms = Terms {
+            leeway_s,
+            ..Terms::default()
+        };
+        TokenKeys::new(vec![Issuer { secret, ..issuer }], terms)
+    }
+
+    pub(crate) fn keys() -> TokenKeys {
+        of_secret(Issuer::default(), 5)
     }
 
     /// A token over exactly these claims.
@@ -367,7 +284,7 @@ pub(crate) mod tests {
             claims
         };
         let check = |claims: &Value, expected: Result<&str, AuthError>| {
-            let found = key().verify(NOW, &sign(claims));
+            let found = keys().verify(NOW, &sign(claims));
             assert_eq!(
                 found.as_ref().map(|identity| identity.user.as_str()),
                 expected.as_ref().map(|user| *user),
@@ -395,6 +312,7 @@ pub(crate) mod tests {
         check(&with("exp", json!(-5)), Err(AuthError::Expired));
         check(&with("nbf", json!(NOW_S + 60)), Err(AuthError::NotYetValid));
         check(&with("nbf", json!(NOW_S + 4)), Ok("u1"));
+        check(&with("nbf", json!(-8_334_601_228_800_i64)), Ok("u1"));
         check(
             &with("departments", json!("cs")),
             Err(AuthError::Claim("departments")),
@@ -448,7 +366,7 @@ pub(crate) mod tests {
             ),
             ("x".repeat(9 * 1024), AuthError::TooLong(9 * 1024)),
         ] {
-            assert_eq!(key().verify(NOW, &token).unwrap_err(), expected, "{token:.40}");
+            assert_eq!(keys().verify(NOW, &token).unwrap_err(), expected, "{token:.40}");
         }
     }
 
@@ -460,24 +378,21 @@ pub(crate) mod tests {
             format!("bearer   {token}"),
             format!("\t{token}\n"),
         ] {
-            assert!(key().verify(NOW, &dressed).is_ok(), "{dressed:.20}");
+            assert!(keys().verify(NOW, &dressed).is_ok(), "{dressed:.20}");
         }
     }
 
     #[test]
     fn issuer_and_audience_are_checked_when_configured() {
-        let key = TokenKey::new(
-            Algorithm::Hs256,
-            SECRET,
-            Audience {
-                issuer: Some("https://id.example".to_owned()),
-                audience: Some("dormouse".to_owned()),
-                user_claim: Some("email".to_owned()),
-                leeway_s: 0,
-            },
-        );
+        let issuer = Issuer {
+            name: Some("https://id.example".to_owned()),
+            audience: Some("dormouse".to_owned()),
+            user_claim: Some("email".to_owned()),
+            ..Issuer::default()
+        };
+        let keys = of_secret(issuer, 0);
         let verify = |iss: Value, aud: Value| {
-            key.verify(
+            keys.verify(
                 NOW,
                 &sign(&json!({"email": "e", "sub": "s", "exp": NOW_S + 60, "iss": iss, "aud": aud})),
             )
@@ -501,7 +416,7 @@ pub(crate) mod tests {
 
     #[test]
     fn departments_and_roles_are_read() {
-        let identity = key()
+        let identity = keys()
             .verify(
                 NOW,
                 &sign(&json!({"sub": "u1", "exp": NOW_S + 60, "departments": ["math", "cs", 7, "cs"], "scope": "read admin"})),
@@ -509,7 +424,7 @@ pub(crate) mod tests {
             .unwrap();
         assert_eq!(identity.departments, ["7", "cs", "math"]);
         assert_eq!(identity.role, Role::Admin);
-        let roles = key()
+        let roles = keys()
             .verify(
                 NOW,
                 &sign(&json!({"sub": "u1", "exp": NOW_S + 60, "roles": ["administrator"]})),

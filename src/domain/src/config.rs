@@ -3,13 +3,21 @@
 //! Settings are Worker variables and secrets. They are parsed once into a [`Config`] that cannot be
 //! wrong; every mistake is reported at once, by name, and never with a secret's value.
 
-use crate::auth::{Algorithm, Audience, TokenKey};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use crate::case::PayloadCase;
 use crate::delivery::{AckMode, DeliveryPolicy};
+use crate::jwk::{JwksError, KeySet};
 use crate::queued_push::LONGEST_PUSH_DELAY_S;
+use crate::remote_keys::{JwksUrl, JwksUrlError};
 use crate::service_key::ServiceKeys;
 use crate::session::Rules;
 use crate::signature::Signer;
+use crate::token_key::{Algorithm, TokenKey};
+use crate::token_keys::{Issuer, Published, Terms, TokenKeys};
 use crate::wishes::Recovery;
 
 /// One setting as the operator sees it.
@@ -37,16 +45,32 @@ macro_rules! variables {
 }
 
 variables! {
-    /// Secret. The key that signs users' tokens: at least 32 bytes.
+    /// Secret. The key that signs users' tokens: at least 32 bytes. It may be left out when there are published keys (`JWT_JWKS`, `JWT_JWKS_URL` or `JWT_ISSUERS`).
     JWT_SECRET = "";
-    /// `HS256`, `HS384` or `HS512`. The key decides the algorithm, never the token.
+    /// `HS256`, `HS384` or `HS512`: the algorithm of `JWT_SECRET`. The key decides the algorithm, never the token.
     JWT_ALGORITHM = "HS256";
-    /// When set, a token's `iss` must equal it.
+    /// Secret. What session ids are signed with: at least 32 bytes. When not set: `JWT_SECRET`.
+    SIGNING_SECRET = "";
+    /// Published keys that sign users' tokens, as a JSON Web Key Set: RS256, ES256 and EdDSA.
+    JWT_JWKS = "";
+    /// Instead of `JWT_JWKS`: the `https` URL where they are published.
+    JWT_JWKS_URL = "";
+    /// Seconds after which keys at a URL are fetched again: 1 to 86,400.
+    JWT_JWKS_TTL_SECONDS = "600";
+    /// When set, a token's `iss` must equal it, or be one of `JWT_ISSUERS`.
     JWT_ISSUER = "";
     /// When set, a token's `aud` must equal or contain it.
     JWT_AUDIENCE = "";
+    /// JSON list of further issuers, at most 20: `{issuer, jwks}` or `{issuer, jwks_url}`, with `audience` and `user_claim` where they differ from `JWT_AUDIENCE` and `JWT_USER_CLAIM`.
+    JWT_ISSUERS = "[]";
+    /// The `aud` of services' tokens. When not set, services need a key.
+    SERVICE_JWT_AUDIENCE = "";
     /// How far clocks may disagree about `exp` and `nbf`, in seconds: 0 to 60.
     JWT_LEEWAY_SECONDS = "5";
+    /// Milliseconds before the end of its token at which a client gets `auth:expiring`: 0 to 3,600,000.
+    AUTH_EXPIRING_MS = "60000";
+    /// Milliseconds a session outlives its token, in which the client may send another: 0 to 600,000.
+    AUTH_GRACE_MS = "25000";
     /// The claim that names the user. When not set: the first of `sub`, `user_id`, `userId`, `id`.
     JWT_USER_CLAIM = "";
     /// The name of the cookie that may carry a token.
@@ -55,7 +79,7 @@ variables! {
     QUERY_TOKEN = "on";
     /// Exact origins (`https://app.example.org`), separated by commas, whose pages may use polling and from which a cookie may authenticate.
     ALLOWED_ORIGINS = "";
-    /// Secret. JSON list of `{id, sha256, scopes}`: the SHA-256 of each service key in hexadecimal and what it may do.
+    /// Secret. JSON list of `{id, sha256, scopes}`: the SHA-256 of each service key in hexadecimal and what it may do. `expires_at` (ISO 8601) ends a key, `revoked: true` ends it at once.
     SERVICE_KEYS = "[]";
     /// Milliseconds between the server's heartbeats: 1,000 to 1,800,000.
     PING_INTERVAL_MS = "90000";
@@ -101,16 +125,15 @@ const SHORTEST_HEARTBEAT_MS: u64 = if cfg!(feature = "conformance") { 100 } else
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// How long a session outlives its token, in milliseconds (DESIGN 3.5).
-pub const EXPIRY_GRACE_MS: u64 = 25_000;
-
 /// The parsed settings.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// How users' tokens are verified.
-    pub token_key: TokenKey,
+    /// How tokens are verified.
+    pub token_keys: TokenKeys,
     /// Where a token may be in a handshake.
     pub handshake: HandshakeConfig,
+    /// What happens around the end of a token.
+    pub expiry: ExpiryConfig,
     /// Who may push.
     pub service_keys: ServiceKeys,
     /// The heartbeat of stock clients.
@@ -155,13 +178,23 @@ impl Config {
     #[must_use]
     pub const fn rules(&self) -> Rules<'_> {
         Rules {
-            key: &self.token_key,
+            keys: &self.token_keys,
+            expiry: self.expiry,
             heartbeat: self.heartbeat,
             connect_timeout_ms: self.connect_timeout_ms,
             keepalive_grace_ms: self.keepalive_grace_ms,
             signer: &self.signer,
         }
     }
+}
+
+/// What happens around the end of a token (DESIGN 3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpiryConfig {
+    /// How long before it the client is warned, in milliseconds.
+    pub warning_ms: u64,
+    /// How long a session outlives its token, in milliseconds.
+    pub grace_ms: u64,
 }
 
 /// Where a token may be in a handshake.
@@ -224,25 +257,7 @@ impl Config {
             lookup,
             errors: Vec::new(),
         };
-        let algorithm = reader.choice(
-            JWT_ALGORITHM,
-            &[
-                ("HS256", Algorithm::Hs256),
-                ("HS384", Algorithm::Hs384),
-                ("HS512", Algorithm::Hs512),
-            ],
-        );
-        let secret = reader.text(JWT_SECRET);
-        if secret.len() < 32 {
-            reader.fail(JWT_SECRET, "must be set, to at least 32 bytes");
-        }
-        let leeway_s = reader.integer(JWT_LEEWAY_SECONDS, 0, 60);
-        let audience = Audience {
-            issuer: reader.optional(JWT_ISSUER),
-            audience: reader.optional(JWT_AUDIENCE),
-            user_claim: reader.optional(JWT_USER_CLAIM),
-            leeway_s,
-        };
+        let (token_keys, signer) = reader.token_keys();
         let handshake = HandshakeConfig {
             cookie: reader.text(AUTH_COOKIE),
             query_token: reader
@@ -259,6 +274,10 @@ impl Config {
                 reader.fail(SERVICE_KEYS, &error.to_string());
                 ServiceKeys::default()
             }
+        };
+        let expiry = ExpiryConfig {
+            warning_ms: reader.integer(AUTH_EXPIRING_MS, 0, 3_600_000),
+            grace_ms: reader.integer(AUTH_GRACE_MS, 0, 600_000),
         };
         let heartbeat = HeartbeatConfig {
             interval_ms: reader.integer(PING_INTERVAL_MS, SHORTEST_HEARTBEAT_MS, 1_800_000),
@@ -293,34 +312,61 @@ impl Config {
             )
             .unwrap_or(PresenceScope::Dept);
         let presence_room_limit = reader.integer(PRESENCE_ROOM_LIMIT, 0, 100_000);
-        match (algorithm, recovery, ack_mode, payload_case) {
-            (Some(algorithm), Some(recovery), Some(mode), Some(payload_case)) if reader.errors.is_empty() => {
-                Ok(Self {
-                    token_key: TokenKey::new(algorithm, secret.as_bytes(), audience),
-                    handshake,
-                    service_keys,
-                    heartbeat,
-                    connect_timeout_ms,
-                    keepalive_grace_ms,
-                    recovery,
-                    payload_case,
-                    delivery: DeliveryPolicy {
-                        mode,
-                        ack_timeout_ms,
-                        retry_delays_ms,
-                    },
-                    queue_retry_delay_s,
-                    retention_ms: retention_days.saturating_mul(DAY_MS),
-                    batch_threshold: usize::try_from(batch_threshold).unwrap_or(1),
-                    switchboards: u32::try_from(switchboards).unwrap_or(1),
-                    presence_scope,
-                    presence_room_limit,
-                    signer: Signer::new(secret.as_bytes()),
-                })
-            }
+        match (recovery, ack_mode, payload_case) {
+            (Some(recovery), Some(mode), Some(payload_case)) if reader.errors.is_empty() => Ok(Self {
+                token_keys,
+                handshake,
+                expiry,
+                service_keys,
+                heartbeat,
+                connect_timeout_ms,
+                keepalive_grace_ms,
+                recovery,
+                payload_case,
+                delivery: DeliveryPolicy {
+                    mode,
+                    ack_timeout_ms,
+                    retry_delays_ms,
+                },
+                queue_retry_delay_s,
+                retention_ms: retention_days.saturating_mul(DAY_MS),
+                batch_threshold: usize::try_from(batch_threshold).unwrap_or(1),
+                switchboards: u32::try_from(switchboards).unwrap_or(1),
+                presence_scope,
+                presence_room_limit,
+                signer,
+            }),
             _ => Err(reader.errors),
         }
     }
+}
+
+/// Most issuers besides the one of the single settings.
+const MAX_ISSUERS: usize = 20;
+
+/// The fewest bytes of a secret.
+const MIN_SECRET_BYTES: usize = 32;
+
+/// An entry of `JWT_ISSUERS`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssuerSetting {
+    issuer: String,
+    audience: Option<String>,
+    user_claim: Option<String>,
+    jwks: Option<Box<RawValue>>,
+    jwks_url: Option<String>,
+}
+
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum PublishedError {
+    #[error("{0}")]
+    Set(#[from] JwksError),
+    #[error("{0}")]
+    Url(#[from] JwksUrlError),
+    #[error("expected either a key set or a URL")]
+    Either,
 }
 
 struct Reader<F> {
@@ -344,6 +390,104 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 
     fn optional(&self, variable: Variable) -> Option<String> {
         Some(self.text(variable)).filter(|value| !value.is_empty())
+    }
+
+    /// How tokens are verified, and what is signed here.
+    fn token_keys(&mut self) -> (TokenKeys, Signer) {
+        let algorithm = self.choice(
+            JWT_ALGORITHM,
+            &[
+                ("HS256", Algorithm::Hs256),
+                ("HS384", Algorithm::Hs384),
+                ("HS512", Algorithm::Hs512),
+            ],
+        );
+        let secret = self.optional(JWT_SECRET);
+        let (jwks, url) = (self.optional(JWT_JWKS), self.optional(JWT_JWKS_URL));
+        let at_url = url.is_some();
+        let published = published(jwks.as_deref(), url.as_deref()).unwrap_or_else(|error| {
+            let variable = if at_url { JWT_JWKS_URL } else { JWT_JWKS };
+            self.fail(variable, &error.to_string());
+            Published::Nowhere
+        });
+        let (audience, user_claim) = (self.optional(JWT_AUDIENCE), self.optional(JWT_USER_CLAIM));
+        let listed = self.issuers(audience.as_ref(), user_claim.as_ref());
+        let others = !listed.is_empty() || jwks.is_some() || at_url;
+        let too_short = |secret: &Option<String>| {
+            let bytes = secret.as_deref().map(str::len);
+            bytes.is_some_and(|bytes| bytes < MIN_SECRET_BYTES)
+        };
+        if too_short(&secret) || (secret.is_none() && !others) {
+            self.fail(JWT_SECRET, "must be set, to at least 32 bytes");
+        }
+        let signing = self.optional(SIGNING_SECRET);
+        if too_short(&signing) || (signing.is_none() && secret.is_none() && others) {
+            self.fail(SIGNING_SECRET, "must be set, to at least 32 bytes");
+        }
+        let signer = Signer::new(signing.or_else(|| secret.clone()).unwrap_or_default().as_bytes());
+        let first = (secret.is_some() || jwks.is_some() || at_url).then(|| Issuer {
+            name: self.optional(JWT_ISSUER),
+            audience,
+            user_claim,
+            secret: algorithm
+                .zip(secret)
+                .map(|(algorithm, secret)| TokenKey::of_secret(algorithm, secret.as_bytes())),
+            published,
+        });
+        let issuers: Vec<_> = first.into_iter().chain(listed).collect();
+        for (i, issuer) in issuers.iter().enumerate() {
+            if issuers.iter().take(i).any(|other| other.name == issuer.name) {
+                let name = issuer.name.as_deref().unwrap_or_default();
+                self.fail(JWT_ISSUERS, &format!("the issuer {name:?} is there twice"));
+            }
+        }
+        let service_audience = self.optional(SERVICE_JWT_AUDIENCE);
+        if service_audience.is_some() && issuers.iter().any(|issuer| issuer.audience == service_audience) {
+            self.fail(SERVICE_JWT_AUDIENCE, "must not be the audience of users' tokens");
+        }
+        let terms = Terms {
+            service_audience,
+            leeway_s: self.integer(JWT_LEEWAY_SECONDS, 0, 60),
+            ttl_ms: self
+                .integer(JWT_JWKS_TTL_SECONDS, 1, 86_400)
+                .saturating_mul(1_000),
+        };
+        (TokenKeys::new(issuers, terms), signer)
+    }
+
+    fn issuers(&mut self, audience: Option<&String>, user_claim: Option<&String>) -> Vec<Issuer> {
+        let listed: Vec<IssuerSetting> = match serde_json::from_str(&self.text(JWT_ISSUERS)) {
+            Ok(listed) => listed,
+            Err(error) => {
+                self.fail(JWT_ISSUERS, &format!("expected a JSON list of issuers: {error}"));
+                return Vec::new();
+            }
+        };
+        if listed.len() > MAX_ISSUERS {
+            self.fail(JWT_ISSUERS, &format!("at most {MAX_ISSUERS} are read"));
+            return Vec::new();
+        }
+        let mut issuers = Vec::new();
+        for setting in listed {
+            let jwks = setting.jwks.as_ref().map(|json| json.get());
+            match published(jwks, setting.jwks_url.as_deref()) {
+                Ok(Published::Nowhere) => {
+                    self.fail(
+                        JWT_ISSUERS,
+                        &format!("{:?}: {}", setting.issuer, PublishedError::Either),
+                    );
+                }
+                Ok(published) => issuers.push(Issuer {
+                    name: Some(setting.issuer),
+                    audience: setting.audience.or_else(|| audience.cloned()),
+                    user_claim: setting.user_claim.or_else(|| user_claim.cloned()),
+                    secret: None,
+                    published,
+                }),
+                Err(error) => self.fail(JWT_ISSUERS, &format!("{:?}: {error}", setting.issuer)),
+            }
+        }
+        issuers
     }
 
     fn choice<T: Copy>(&mut self, variable: Variable, choices: &[(&str, T)]) -> Option<T> {
@@ -395,6 +539,16 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             }
         }
         listed().map(str::to_owned).collect()
+    }
+}
+
+/// Where keys are: in a document, at a URL, or nowhere when neither is given.
+fn published(jwks: Option<&str>, url: Option<&str>) -> Result<Published, PublishedError> {
+    match (jwks, url) {
+        (None, None) => Ok(Published::Nowhere),
+        (Some(jwks), None) => Ok(Published::Here(Arc::new(KeySet::parse(jwks)?))),
+        (None, Some(url)) => Ok(Published::At(JwksUrl::parse(url)?)),
+        (Some(_), Some(_)) => Err(PublishedError::Either),
     }
 }
 
@@ -468,6 +622,81 @@ mod tests {
             errors
                 .iter()
                 .all(|error| !error.to_string().contains("short-secret"))
+        );
+    }
+
+    const JWKS: &str =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    #[test]
+    fn published_keys_may_stand_for_the_secret() {
+        let issuers =
+            format!(r#"[{{"issuer":"a","jwks":{JWKS}}},{{"issuer":"b","jwks_url":"https://b.example"}}]"#);
+        let signing = ("SIGNING_SECRET", SECRET);
+        for set in [
+            vec![signing, ("JWT_JWKS", JWKS)],
+            vec![signing, ("JWT_JWKS_URL", "https://id.example/jwks")],
+            vec![signing, ("JWT_ISSUERS", &issuers)],
+            vec![("JWT_SECRET", SECRET), ("JWT_JWKS", JWKS)],
+            vec![signing, ("JWT_SECRET", SECRET), ("JWT_ISSUERS", &issuers)],
+        ] {
+            assert!(parse(&set).is_ok(), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_keys_and_issuers_are_named() {
+        let secret = ("JWT_SECRET", SECRET);
+        let twice = format!(r#"[{{"issuer":"a","jwks":{JWKS}}},{{"issuer":"a","jwks":{JWKS}}}]"#);
+        let both = format!(r#"[{{"issuer":"a","jwks":{JWKS},"jwks_url":"https://b.example"}}]"#);
+        let shared = format!(r#"[{{"issuer":"a","audience":"services","jwks":{JWKS}}}]"#);
+        let check = |set: &[(&str, &str)], expected: &[&str]| {
+            let errors = parse(set).unwrap_err();
+            let names: Vec<_> = errors.iter().map(|error| error.name).collect();
+            assert_eq!(names, expected, "{set:?}");
+        };
+        check(&[], &["JWT_SECRET"]);
+        check(&[("JWT_JWKS", JWKS)], &["SIGNING_SECRET"]);
+        check(&[secret, ("SIGNING_SECRET", "short")], &["SIGNING_SECRET"]);
+        check(&[secret, ("JWT_JWKS", r#"{"keys":[]}"#)], &["JWT_JWKS"]);
+        check(
+            &[secret, ("JWT_JWKS_URL", "http://id.example")],
+            &["JWT_JWKS_URL"],
+        );
+        check(
+            &[secret, ("JWT_JWKS", JWKS), ("JWT_JWKS_URL", "https://id.example")],
+            &["JWT_JWKS_URL"],
+        );
+        check(
+            &[secret, ("JWT_JWKS_TTL_SECONDS", "0")],
+            &["JWT_JWKS_TTL_SECONDS"],
+        );
+        check(&[secret, ("JWT_ISSUERS", "{}")], &["JWT_ISSUERS"]);
+        check(
+            &[secret, ("JWT_ISSUERS", r#"[{"issuer":"a"}]"#)],
+            &["JWT_ISSUERS"],
+        );
+        check(&[secret, ("JWT_ISSUERS", &twice)], &["JWT_ISSUERS"]);
+        check(&[secret, ("JWT_ISSUERS", &both)], &["JWT_ISSUERS"]);
+        check(
+            &[secret, ("JWT_ISSUER", "a"), ("JWT_ISSUERS", &shared)],
+            &["JWT_ISSUERS"],
+        );
+        check(
+            &[
+                secret,
+                ("JWT_AUDIENCE", "services"),
+                ("SERVICE_JWT_AUDIENCE", "services"),
+            ],
+            &["SERVICE_JWT_AUDIENCE"],
+        );
+        check(
+            &[
+                secret,
+                ("JWT_ISSUERS", &shared),
+                ("SERVICE_JWT_AUDIENCE", "services"),
+            ],
+            &["SERVICE_JWT_AUDIENCE"],
         );
     }
 

@@ -6,6 +6,7 @@ use dormouse_protocol::socket::{EncodeError, EventData, EventName, Json, RESERVE
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::auth::AuthError;
 use crate::case::{PayloadCase, camel};
 use crate::change::{Change, Payload};
 use crate::command::{Command, Mark, Which};
@@ -84,6 +85,11 @@ pub enum ServerEvent {
     },
     /// `pong`, the answer to the event `ping`.
     Pong,
+    /// `auth:expiring`: the client's token ends soon.
+    AuthExpiring {
+        /// When.
+        expires_at: Timestamp,
+    },
     /// `auth_error`: the session ends.
     AuthError {
         /// What happened.
@@ -114,6 +120,7 @@ impl ServerEvent {
             Self::PresenceUpdate { .. } => "presence:update",
             Self::Custom { name, .. } => name,
             Self::Pong => "pong",
+            Self::AuthExpiring { .. } => "auth:expiring",
             Self::AuthError { .. } => "auth_error",
             Self::Error(_) => "error",
         }
@@ -123,7 +130,11 @@ impl ServerEvent {
     #[must_use]
     pub const fn goes_to(&self, namespace: Namespace) -> bool {
         match self {
-            Self::Authenticated { .. } | Self::Pong | Self::AuthError { .. } | Self::Error(_) => true,
+            Self::Authenticated { .. }
+            | Self::Pong
+            | Self::AuthExpiring { .. }
+            | Self::AuthError { .. }
+            | Self::Error(_) => true,
             Self::NotificationNew { .. }
             | Self::NotificationBatch { .. }
             | Self::Changed(_)
@@ -148,6 +159,7 @@ impl ServerEvent {
             | Self::UnreadCount(_)
             | Self::PresenceUpdate { .. }
             | Self::Pong
+            | Self::AuthExpiring { .. }
             | Self::AuthError { .. }
             | Self::Error(_) => case,
         };
@@ -196,11 +208,15 @@ impl ServerEvent {
             Self::PresenceUpdate { users } => Json::encode(&PresenceUpdate { users }),
             Self::Custom { data, .. } => Json::encode(data),
             Self::Pong => Json::encode(&Empty {}),
-            Self::AuthError { message, code } => Json::encode(&Refusal { code, message }),
-            Self::Error(error) => Json::encode(&Refusal {
-                code: error.code(),
-                message: &error.to_string(),
+            Self::AuthExpiring { expires_at } => Json::encode(&AuthExpiring {
+                expires_at: *expires_at,
             }),
+            Self::AuthError { message, code } => Json::encode(&Refusal {
+                code,
+                message,
+                details: None,
+            }),
+            Self::Error(error) => Json::encode(&Refusal::of(error, &error.to_string())),
         }
     }
 }
@@ -258,6 +274,42 @@ struct PresenceUpdate<'a> {
 struct Refusal<'a> {
     code: &'a str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+impl<'a> Refusal<'a> {
+    /// Of an error, with its text.
+    const fn of(error: &EventError, message: &'a str) -> Self {
+        let details = match error {
+            EventError::RateLimited { retry_after_s } => Some(Details {
+                retry_after: *retry_after_s,
+            }),
+            EventError::Unknown(_)
+            | EventError::Payload { .. }
+            | EventError::Forbidden
+            | EventError::NotFound
+            | EventError::Token(_)
+            | EventError::Server => None,
+        };
+        Self {
+            code: error.code(),
+            message,
+            details,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Details {
+    /// Seconds.
+    retry_after: u64,
+}
+
+#[derive(Serialize)]
+struct AuthExpiring {
+    #[serde(with = "iso")]
+    expires_at: Timestamp,
 }
 
 /// What a client asks of the server.
@@ -272,6 +324,8 @@ pub enum ClientEvent {
     Join(UserId),
     /// `presence:query`: who of these is online.
     PresenceQuery(Vec<UserId>),
+    /// `auth:refresh`: another token for the session.
+    Refresh(String),
     /// `ping`: asks for `pong`.
     Ping,
 }
@@ -317,6 +371,15 @@ pub enum EventError {
     /// None of the named records is in the inbox.
     #[error("no such notification")]
     NotFound,
+    /// The token of `auth:refresh` is no good.
+    #[error("{0}")]
+    Token(AuthError),
+    /// Too many packets in a minute: this one was dropped.
+    #[error("at most 1000 events a minute are taken")]
+    RateLimited {
+        /// Seconds after which the next one is taken.
+        retry_after_s: u64,
+    },
     /// The server could not carry it out; trying again may help.
     #[error("the event could not be carried out")]
     Server,
@@ -331,6 +394,8 @@ impl EventError {
             Self::Payload { .. } => "INVALID_PAYLOAD",
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
+            Self::Token(error) => error.code(),
+            Self::RateLimited { .. } => "RATE_LIMITED",
             Self::Server => "SERVER_ERROR",
         }
     }
@@ -382,6 +447,10 @@ impl ClientEvent {
                 event: "presence:query",
                 expected: "{users}, 1 to 100 user ids",
             }),
+            "auth:refresh" => first.and_then(refresh).ok_or(EventError::Payload {
+                event: "auth:refresh",
+                expected: "{token}",
+            }),
             "ping" => Ok(Self::Ping),
             name => Err(unknown(name)),
         }
@@ -389,7 +458,7 @@ impl ClientEvent {
 }
 
 /// What is taken on namespaces that do not carry the inbox as well.
-const EVERYWHERE: [&str; 2] = ["presence:query", "ping"];
+const EVERYWHERE: [&str; 3] = ["presence:query", "auth:refresh", "ping"];
 
 fn unknown(name: &str) -> EventError {
     EventError::Unknown(name.chars().take(64).collect())
@@ -410,6 +479,14 @@ fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
     } else {
         None
     }
+}
+
+fn refresh(json: &str) -> Option<ClientEvent> {
+    #[derive(Deserialize)]
+    struct Body {
+        token: String,
+    }
+    Some(ClientEvent::Refresh(object::<Body>(json)?.token))
 }
 
 fn which(json: &str) -> Option<Which> {
@@ -493,6 +570,8 @@ fn recipient_ref(json: &str) -> Option<RecipientId> {
 pub enum Acknowledgement {
     /// Done.
     Done,
+    /// The session's token ends then.
+    Refreshed(Timestamp),
     /// So many of the named records are in the inbox.
     Acknowledged(usize),
     /// The inbox is now like this.
@@ -520,6 +599,11 @@ enum AcknowledgementBody<'a> {
         ok: bool,
         #[serde(flatten)]
         list: PresenceList<'a>,
+    },
+    Refreshed {
+        ok: bool,
+        #[serde(with = "iso")]
+        expires_at: Timestamp,
     },
     Refused {
         ok: bool,
@@ -550,12 +634,13 @@ impl Acknowledgement {
                 ok: true,
                 list: PresenceList::of(users),
             }),
+            Self::Refreshed(expires_at) => Json::encode(&AcknowledgementBody::Refreshed {
+                ok: true,
+                expires_at: *expires_at,
+            }),
             Self::Refused(error) => Json::encode(&AcknowledgementBody::Refused {
                 ok: false,
-                error: Refusal {
-                    code: error.code(),
-                    message: &error.to_string(),
-                },
+                error: Refusal::of(error, &error.to_string()),
             }),
         }?;
         in_case(body, case)
@@ -807,7 +892,7 @@ mod tests {
         assert!(matches!(query, Ok(ClientEvent::PresenceQuery(_))), "{query:?}");
         for name in typed("ClientRequests") {
             let refused = on_chat(name, "[]").err();
-            let known = matches!(name, "ping" | "presence:query");
+            let known = EVERYWHERE.contains(&name);
             let unknown = refused == Some(EventError::Unknown(name.to_owned()));
             assert_eq!(unknown, !known, "{name}: {refused:?}");
         }
@@ -818,7 +903,10 @@ mod tests {
         for (event, name, _) in every_event() {
             let inbox = event.goes_to(Namespace::Notifications);
             assert_eq!(event.goes_to(Namespace::Root), inbox, "{name}");
-            let both = matches!(name, "authenticated" | "auth_error" | "error" | "pong");
+            let both = matches!(
+                name,
+                "authenticated" | "auth:expiring" | "auth_error" | "error" | "pong"
+            );
             assert_eq!(
                 (inbox, event.goes_to(Namespace::Chat)),
                 (name != "presence:update", both || name == "presence:update"),
@@ -1045,12 +1133,25 @@ mod tests {
             ),
             (ServerEvent::Pong, "pong", "{}".to_owned()),
             (
+                ServerEvent::AuthExpiring {
+                    expires_at: Timestamp::from_ms(1_800_000_000_000),
+                },
+                "auth:expiring",
+                r#"{"expires_at":"2027-01-15T08:00:00.000Z"}"#.to_owned(),
+            ),
+            (
                 ServerEvent::AuthError {
                     message: "the token has expired",
                     code: "EXPIRED_TOKEN",
                 },
                 "auth_error",
                 r#"{"code":"EXPIRED_TOKEN","message":"the token has expired"}"#.to_owned(),
+            ),
+            (
+                ServerEvent::Error(EventError::RateLimited { retry_after_s: 7 }),
+                "error",
+                r#"{"code":"RATE_LIMITED","message":"at most 1000 events a minute are taken","details":{"retry_after":7}}"#
+                    .to_owned(),
             ),
             (
                 ServerEvent::Error(EventError::Forbidden),
@@ -1073,7 +1174,7 @@ mod tests {
 
     /// The keys of our own that have several words, as camelCase has them. What a pusher put into `data`
     /// is not among them.
-    const CAMEL: [(&str, &str); 20] = [
+    const CAMEL: [(&str, &str); 21] = [
         ("user_id", "userId"),
         ("last_seen_at", "lastSeenAt"),
         ("connected_at", "connectedAt"),
@@ -1094,6 +1195,7 @@ mod tests {
         ("before_seq", "beforeSeq"),
         ("marked_count", "markedCount"),
         ("up_to_seq", "upToSeq"),
+        ("retry_after", "retryAfter"),
     ];
 
     fn in_camel_case(json: &str) -> String {
@@ -1131,6 +1233,7 @@ mod tests {
                 | ServerEvent::PresenceUpdate { .. }
                 | ServerEvent::Custom { .. }
                 | ServerEvent::Pong
+                | ServerEvent::AuthExpiring { .. }
                 | ServerEvent::AuthError { .. }
                 | ServerEvent::Error(_) => None,
             });
@@ -1211,7 +1314,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|presence:query|join|ping|.{0,20}", argument in "(?s).{0,60}") {
+        fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|presence:query|auth:refresh|join|ping|.{0,20}", argument in "(?s).{0,60}") {
             let data = EventData::new(&name).unwrap().json_arg(&Json::string(&argument));
             let _ = ClientEvent::parse(Namespace::Root, &data);
         }

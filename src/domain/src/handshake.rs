@@ -1,8 +1,14 @@
-//! Which identity a handshake's HTTP request proves (DESIGN 3.1, 3.6).
+//! Which tokens a handshake brings, and which identity its HTTP request proves (DESIGN 3.1, 3.6).
 
-use crate::auth::{AuthError, Identity, TokenKey};
-use crate::config::{HandshakeConfig, QueryToken};
+use dormouse_protocol::socket::{Decoder, Kind, Progress};
+use serde::Deserialize;
+
+use crate::auth::{AuthError, Identity};
+use crate::config::{HandshakeConfig, MAX_PAYLOAD_BYTES, QueryToken};
+use crate::event::ClientEvent;
+use crate::namespace::Namespace;
 use crate::time::Timestamp;
+use crate::token_keys::TokenKeys;
 
 /// Where a request may carry a token, as the headers and query give them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,10 +23,25 @@ pub struct Credentials<'a> {
     pub query_token: Option<&'a str>,
 }
 
-/// The identity the request proves: the first valid token of header, cookie and query.
-///
-/// A cookie from an origin that is not on the allow-list counts as absent: browsers attach cookies
-/// to cross-site upgrades, and CORS does not guard those.
+impl<'a> Credentials<'a> {
+    /// The tokens that count, in their order: of header, cookie and query.
+    ///
+    /// A cookie from an origin that is not on the allow-list counts as absent: browsers attach cookies
+    /// to cross-site upgrades, and CORS does not guard those.
+    pub fn tokens(&self, config: &HandshakeConfig) -> impl Iterator<Item = &'a str> {
+        let cookie = self
+            .cookie
+            .filter(|_| origin_allowed(config, self.origin))
+            .and_then(|header| cookie_value(header, &config.cookie));
+        let query = match config.query_token {
+            QueryToken::Accepted => self.query_token,
+            QueryToken::Ignored => None,
+        };
+        [self.authorization, cookie, query].into_iter().flatten()
+    }
+}
+
+/// The identity the request proves: the first valid one of its tokens.
 ///
 /// # Errors
 /// Without a valid token, why the first one that was there is not valid;
@@ -29,21 +50,13 @@ pub struct Credentials<'a> {
 pub fn identify(
     now: Timestamp,
     config: &HandshakeConfig,
-    key: &TokenKey,
+    keys: &TokenKeys,
     credentials: &Credentials<'_>,
 ) -> Result<Identity, AuthError> {
-    let cookie = credentials
-        .cookie
-        .filter(|_| origin_allowed(config, credentials.origin))
-        .and_then(|header| cookie_value(header, &config.cookie));
-    let query = match config.query_token {
-        QueryToken::Accepted => credentials.query_token,
-        QueryToken::Ignored => None,
-    };
     let mut proven: Option<Identity> = None;
     let mut refusal = AuthError::Missing;
-    for token in [credentials.authorization, cookie, query].into_iter().flatten() {
-        match (key.verify(now, token), &proven) {
+    for token in credentials.tokens(config) {
+        match (keys.verify(now, token), &proven) {
             (Ok(identity), None) => proven = Some(identity),
             (Ok(identity), Some(first)) if identity.user != first.user => {
                 return Err(AuthError::UserMismatch);
@@ -61,6 +74,33 @@ pub fn origin_allowed(config: &HandshakeConfig, origin: Option<&str>) -> bool {
     origin.is_some_and(|origin| config.allowed_origins.iter().any(|allowed| allowed == origin))
 }
 
+/// The token that a frame brings when it is a CONNECT or the event `auth:refresh`: the keys for it must be there
+/// before the frame is heard.
+#[must_use]
+pub fn offered_token(frame: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Auth {
+        token: Option<String>,
+    }
+    let message = frame
+        .strip_prefix('4')
+        .filter(|message| message.starts_with('0') || message.contains("auth:refresh"))?;
+    if frame.len() > MAX_PAYLOAD_BYTES {
+        return None;
+    }
+    let Ok(Progress::Packet(packet)) = Decoder::default().text(message) else {
+        return None;
+    };
+    match packet.kind {
+        Kind::Connect { payload } => payload?.parse::<Auth>().ok()?.token,
+        Kind::Event { data, .. } => match ClientEvent::parse(Namespace::Notifications, &data?) {
+            Ok(ClientEvent::Refresh(token)) => Some(token),
+            Ok(_) | Err(_) => None,
+        },
+        Kind::Disconnect | Kind::Ack { .. } | Kind::ConnectError { .. } => None,
+    }
+}
+
 fn cookie_value<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     cookie::Cookie::split_parse(header)
         .filter_map(Result::ok)
@@ -73,7 +113,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::auth::tests::{NOW, key, sign};
+    use crate::auth::tests::{NOW, keys, sign};
 
     fn token(user: &str, ttl_s: i64) -> String {
         sign(&json!({"sub": user, "exp": 1_800_000_000_i64 + ttl_s}))
@@ -107,7 +147,7 @@ mod tests {
                 origin,
                 query_token,
             };
-            let found = identify(NOW, &config(QueryToken::Accepted), &key(), &credentials);
+            let found = identify(NOW, &config(QueryToken::Accepted), &keys(), &credentials);
             assert_eq!(
                 found.as_ref().map(|identity| identity.user.as_str()),
                 expected.as_ref().map(|user| *user),
@@ -149,7 +189,7 @@ mod tests {
             query_token: Some(&a),
             ..Credentials::default()
         };
-        let found = identify(NOW, &config(QueryToken::Ignored), &key(), &credentials);
+        let found = identify(NOW, &config(QueryToken::Ignored), &keys(), &credentials);
         assert_eq!(found, Err(AuthError::Missing));
     }
 }

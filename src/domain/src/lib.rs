@@ -5,7 +5,8 @@
 //!
 //! 1. [`time`], [`id`]: what instants, users and notifications are called.
 //! 2. [`config`]: every setting.
-//! 3. [`auth`], [`engine_request`], [`engine_sid`], [`handshake`], [`service_key`], [`signature`]: who is calling.
+//! 3. [`auth`]: who is calling, by [`token_keys`] made of single [`token_key`]s, [`jwk`] sets and those that are
+//!    [fetched](remote_keys); [`handshake`], [`service_key`], [`engine_request`], [`engine_sid`], [`signature`].
 //! 4. [`room`], [`membership`], [`member_changes`], [`switchboard`]: who is where.
 //! 5. [`push`], [`batch`], [`custom_event`], [`queued_push`], [`dead_letter`], [`notification`], [`markdown`], [`idempotency`], [`json_object`]: what a service asks for; [`status`]: what it can learn of it afterwards.
 //! 6. [`inbox`] with its [`item`]s and [`change`]s, [`command`], [`preferences`], [`delivery`], [`alarm`]: what becomes of it.
@@ -28,6 +29,14 @@ pub mod switchboard;
 pub mod config;
 
 pub mod auth;
+
+pub mod token_key;
+
+pub mod jwk;
+
+pub mod remote_keys;
+
+pub mod token_keys;
 
 pub mod engine_request;
 
@@ -77,6 +86,8 @@ pub mod preferences;
 pub mod delivery;
 
 pub mod alarm;
+
+pub mod limit;
 
 pub mod session;
 

@@ -5,7 +5,7 @@
 
 use crate::command::Mark;
 use crate::id::{DeadLetterId, NotificationId};
-use crate::service_key::{Scope, ServiceKey, ServiceKeyError};
+use crate::service_key::{Caller, Scope, ServiceKeyError};
 
 /// What a request asks for. A text parameter is the path's segment as it came, percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,27 +116,27 @@ pub enum UserOperation {
 pub enum Access {
     /// Everybody.
     Public,
-    /// A service key with this scope.
+    /// A service with this scope.
     Service(Scope),
-    /// A service key that may push to somebody; to whom it may, the push itself decides.
+    /// A service that may push to somebody; to whom it may, the push itself decides.
     Pusher,
     /// A user, for themselves.
     User,
 }
 
 impl Access {
-    /// Whether a service key may call the operation.
+    /// Whether a service may call the operation.
     ///
     /// # Errors
     /// [`ServiceKeyError::Scope`] with a scope that it lacks; `None` when the operation is not a service's.
-    pub fn check(self, key: &ServiceKey) -> Result<(), Option<ServiceKeyError>> {
+    pub fn check(self, caller: &Caller) -> Result<(), Option<ServiceKeyError>> {
         match self {
             Self::Public | Self::User => Err(None),
-            Self::Service(scope) => key.allows(scope).map_err(Some),
-            Self::Pusher => key
+            Self::Service(scope) => caller.allows(scope).map_err(Some),
+            Self::Pusher => caller
                 .allows(Scope::PushRoom)
-                .or_else(|_| key.allows(Scope::PushBroadcast))
-                .or_else(|_| key.allows(Scope::PushUser))
+                .or_else(|_| caller.allows(Scope::PushBroadcast))
+                .or_else(|_| caller.allows(Scope::PushUser))
                 .map_err(Some),
         }
     }

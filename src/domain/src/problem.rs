@@ -53,6 +53,8 @@ pub enum Code {
     NotFound,
     /// The resource has no such method.
     MethodNotAllowed,
+    /// Too many requests came; after a minute some are taken again.
+    RateLimited,
     /// The service is not configured; the operator's log says what is wrong.
     Misconfigured,
     /// The record or a user's object could not be reached; nothing was done.
@@ -94,6 +96,7 @@ impl Code {
             Self::Forbidden => (403, "forbidden", "The credential does not allow this"),
             Self::NotFound => (404, "not_found", "There is no such resource"),
             Self::MethodNotAllowed => (405, "method_not_allowed", "The resource has no such method"),
+            Self::RateLimited => (429, "rate_limited", "Too many requests"),
             Self::Misconfigured => (500, "misconfigured", "The service is not configured"),
             Self::Unavailable => (503, "unavailable", "The request could not be carried out"),
             Self::RetriesExhausted => (
@@ -230,9 +233,12 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let code = match error {
             AuthError::Missing => Code::Unauthenticated,
+            AuthError::KeysUnavailable => Code::Unavailable,
             AuthError::TooLong(_)
             | AuthError::Malformed
             | AuthError::Algorithm
+            | AuthError::Critical
+            | AuthError::UnknownKey
             | AuthError::Signature
             | AuthError::Expired
             | AuthError::NotYetValid
@@ -247,8 +253,9 @@ impl From<AuthError> for Problem {
 impl From<ServiceKeyError> for Problem {
     fn from(error: ServiceKeyError) -> Self {
         let code = match error {
+            ServiceKeyError::Token(error) => return error.into(),
             ServiceKeyError::Missing => Code::Unauthenticated,
-            ServiceKeyError::Unknown => Code::InvalidCredential,
+            ServiceKeyError::Unknown | ServiceKeyError::Invalid => Code::InvalidCredential,
             ServiceKeyError::Scope(_) => Code::Forbidden,
         };
         Self::new(code).detail(error.to_string())
@@ -285,7 +292,8 @@ mod tests {
             Code::InvalidCredential => Code::Forbidden,
             Code::Forbidden => Code::NotFound,
             Code::NotFound => Code::MethodNotAllowed,
-            Code::MethodNotAllowed => Code::Misconfigured,
+            Code::MethodNotAllowed => Code::RateLimited,
+            Code::RateLimited => Code::Misconfigured,
             Code::Misconfigured => Code::Unavailable,
             Code::Unavailable => Code::RetriesExhausted,
             Code::RetriesExhausted => return None,

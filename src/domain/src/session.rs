@@ -12,15 +12,17 @@ use dormouse_protocol::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{AuthError, Identity, TokenKey};
+use crate::auth::{AuthError, Identity};
 use crate::case::PayloadCase;
-use crate::config::{EXPIRY_GRACE_MS, HeartbeatConfig, MAX_PAYLOAD_BYTES};
+use crate::config::{ExpiryConfig, HeartbeatConfig, MAX_PAYLOAD_BYTES};
 use crate::event::{ClientEvent, EventError, ServerEvent};
 use crate::heartbeat::{Beat, Heartbeat};
+use crate::limit::{AdmissionError, Allowed, EventAllowance};
 use crate::namespace::Namespace;
 use crate::recovery::{Offset, Pid, Resume};
 use crate::signature::Signer;
 use crate::time::Timestamp;
+use crate::token_keys::TokenKeys;
 use crate::wishes::{Acknowledging, Binary, Recovery, Wishes};
 
 /// The version of the stored form.
@@ -73,6 +75,19 @@ pub struct Session {
     /// Attachments still due of a half-received binary packet, whose rest is only in memory.
     #[serde(rename = "due", default, skip_serializing_if = "is_zero")]
     pub attachments_due: usize,
+    /// How long it outlives its token, in milliseconds.
+    #[serde(rename = "grace", default = "usual_grace_ms")]
+    pub grace_ms: u64,
+    /// The end of the token of which the client was warned.
+    #[serde(rename = "warned", default, skip_serializing_if = "Option::is_none")]
+    pub warned_of: Option<Timestamp>,
+    /// What it has used up of the packets it may send.
+    #[serde(rename = "events", default, skip_serializing_if = "EventAllowance::is_unused")]
+    pub events: EventAllowance,
+}
+
+const fn usual_grace_ms() -> u64 {
+    25_000
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -83,8 +98,10 @@ const fn is_zero(count: &usize) -> bool {
 /// What the rules need to know besides the session.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// Verifies a token given in CONNECT.
-    pub key: &'a TokenKey,
+    /// Verify a token given in CONNECT.
+    pub keys: &'a TokenKeys,
+    /// What happens around the end of a token.
+    pub expiry: ExpiryConfig,
     /// The heartbeat.
     pub heartbeat: HeartbeatConfig,
     /// A connection without a namespace is closed after this, in milliseconds.
@@ -147,6 +164,10 @@ pub enum CloseReason {
     ConnectTimeout,
     /// The token ended and was not replaced.
     TokenExpired,
+    /// Far more packets were sent than are allowed.
+    RateLimited,
+    /// Nobody can say at the moment whether a token is valid.
+    KeysUnavailable,
 }
 
 impl CloseReason {
@@ -160,7 +181,9 @@ impl CloseReason {
             | Self::ForcedClose
             | Self::PingTimeout
             | Self::ConnectTimeout
-            | Self::TokenExpired => None,
+            | Self::TokenExpired
+            | Self::RateLimited
+            | Self::KeysUnavailable => None,
         }
     }
 }
@@ -195,6 +218,7 @@ impl Session {
         now: Timestamp,
         next_tick: Option<Timestamp>,
         heartbeat: HeartbeatConfig,
+        expiry: ExpiryConfig,
     ) -> Self {
         Self {
             version: SESSION_VERSION,
@@ -211,6 +235,9 @@ impl Session {
             #[cfg(feature = "conformance")]
             layer: wishes.layer,
             attachments_due: 0,
+            grace_ms: expiry.grace_ms,
+            warned_of: None,
+            events: EventAllowance::default(),
         }
     }
 
@@ -255,7 +282,7 @@ impl Session {
     /// When the session ends unless its token is replaced.
     #[must_use]
     pub const fn ends_at(&self) -> Timestamp {
-        self.identity.expires_at.after_ms(EXPIRY_GRACE_MS)
+        self.identity.expires_at.after_ms(self.grace_ms)
     }
 
     /// Takes a text frame.
@@ -331,8 +358,22 @@ impl Session {
     }
 
     fn on_socket_packet(&mut self, now: Timestamp, rules: &Rules<'_>, packet: Packet<'_>) -> Vec<Output> {
+        let allowed = self.events.take(now);
+        if allowed == Allowed::Never {
+            return close(CloseReason::RateLimited);
+        }
         let namespace = Namespace::parse(packet.namespace.as_str());
         let joined = namespace.filter(|namespace| self.namespaces.iter().any(|j| j.namespace == *namespace));
+        if let Allowed::No { retry_after_s } = allowed {
+            return match (packet.kind, joined) {
+                (Kind::Event { ack_id, .. }, Some(namespace)) => vec![Output::Event {
+                    namespace,
+                    ack_id,
+                    event: Err(EventError::RateLimited { retry_after_s }),
+                }],
+                _ => Vec::new(),
+            };
+        }
         match (packet.kind, joined) {
             (Kind::Connect { payload }, None) => match namespace {
                 Some(namespace) => self.on_connect(now, rules, namespace, payload.as_ref()),
@@ -398,8 +439,11 @@ impl Session {
         let auth: ConnectAuth<'_> = payload
             .and_then(|payload| payload.parse().ok())
             .unwrap_or_default();
-        if let Err(error) = self.authorize(now, rules.key, auth.token.as_deref()) {
-            return vec![Output::Send(refusal_frame(&namespace.wire(), error))];
+        match self.authorize(now, rules.keys, auth.token.as_deref()) {
+            Ok(()) => {}
+            // A stock client never comes back after a refusal.
+            Err(AuthError::KeysUnavailable) => return close(CloseReason::KeysUnavailable),
+            Err(error) => return vec![Output::Send(refusal_frame(&namespace.wire(), error))],
         }
         if auth.ack.as_deref() == Some("on") {
             self.acknowledging = Acknowledging::Yes;
@@ -469,17 +513,44 @@ impl Session {
 
     /// A valid token in CONNECT comes before the one of the HTTP request; an invalid one counts as
     /// absent while that one is valid (DESIGN 3.1).
-    fn authorize(&mut self, now: Timestamp, key: &TokenKey, token: Option<&str>) -> Result<(), AuthError> {
-        match token.map(|token| key.verify(now, token)) {
-            Some(Ok(identity)) if identity.user == self.identity.user => {
-                self.identity = identity;
+    fn authorize(&mut self, now: Timestamp, keys: &TokenKeys, token: Option<&str>) -> Result<(), AuthError> {
+        match token.map(|token| self.same_user(now, keys, token)) {
+            Some(Ok(identity)) => {
+                self.refresh(identity);
                 Ok(())
             }
-            Some(Ok(_)) => Err(AuthError::UserMismatch),
+            Some(Err(AuthError::UserMismatch)) => Err(AuthError::UserMismatch),
             Some(Err(_)) | None if now < self.ends_at() => Ok(()),
             Some(Err(error)) => Err(error),
             None => Err(AuthError::Expired),
         }
+    }
+
+    /// Who `token` says it is, when that is the session's user.
+    ///
+    /// # Errors
+    /// Every [`AuthError`].
+    pub fn same_user(&self, now: Timestamp, keys: &TokenKeys, token: &str) -> Result<Identity, AuthError> {
+        let identity = keys.verify(now, token)?;
+        if identity.user == self.identity.user {
+            Ok(identity)
+        } else {
+            Err(AuthError::UserMismatch)
+        }
+    }
+
+    /// Takes another token of the same user as the session's.
+    pub fn refresh(&mut self, identity: Identity) {
+        self.identity = identity;
+        self.warned_of = None;
+    }
+
+    /// When the client is to be warned of the end of its token; `None` when it was.
+    fn warns_at(&self, rules: &Rules<'_>) -> Option<Timestamp> {
+        let end = self.identity.expires_at;
+        let warned = self.namespaces.is_empty() || self.warned_of == Some(end);
+        let warning_at = end.as_ms().saturating_sub(rules.expiry.warning_ms);
+        (!warned).then(|| Timestamp::from_ms(warning_at))
     }
 
     /// Whether it still has to join a namespace.
@@ -502,17 +573,22 @@ impl Session {
         if self.is_silent(now, rules) {
             return close(CloseReason::PingTimeout);
         }
+        if self.warns_at(rules).is_some_and(|at| at <= now) {
+            let expires_at = self.identity.expires_at;
+            self.warned_of = Some(expires_at);
+            return vec![Output::Emit(ServerEvent::AuthExpiring { expires_at })];
+        }
         beat(self.heartbeat.on_timer(now, rules.heartbeat))
     }
 
     /// What a tick of the switchboard asks for at `now`, besides what is due.
     pub fn on_tick(&mut self, now: Timestamp, rules: &Rules<'_>) -> Vec<Output> {
-        let due = self.on_timer(now, rules);
-        if due.is_empty() {
-            beat(self.heartbeat.on_tick(now, rules.heartbeat))
-        } else {
-            due
+        let mut outputs = self.on_timer(now, rules);
+        let closes = outputs.iter().any(|output| matches!(output, Output::Close(_)));
+        if !closes {
+            outputs.extend(beat(self.heartbeat.on_tick(now, rules.heartbeat)));
         }
+        outputs
     }
 
     /// When [`Session::on_timer`] has something to do next.
@@ -522,7 +598,7 @@ impl Session {
         let connect = self
             .must_join()
             .then(|| self.opened_at.after_ms(rules.connect_timeout_ms));
-        [beat, connect]
+        [beat, connect, self.warns_at(rules)]
             .into_iter()
             .flatten()
             .fold(self.ends_at(), Timestamp::min)
@@ -545,6 +621,26 @@ fn expire() -> Vec<Output> {
         }),
         Output::Close(CloseReason::TokenExpired),
     ]
+}
+
+/// The CONNECT_ERROR of a user who may open no further connection (DESIGN 10).
+#[must_use]
+pub fn admission_frame(
+    namespace: &dormouse_protocol::socket::Namespace<'_>,
+    error: AdmissionError,
+) -> String {
+    #[derive(Serialize)]
+    struct Data {
+        code: &'static str,
+        message: String,
+        retry_after: u64,
+    }
+    let data = Json::encode(&Data {
+        code: error.code(),
+        message: error.to_string(),
+        retry_after: error.retry_after_s(),
+    });
+    connect_error_frame(namespace, "Too many connections", data.ok().as_ref())
 }
 
 /// The CONNECT_ERROR a client gets instead of a namespace (DESIGN 3.4).
@@ -577,18 +673,22 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::auth::Role;
-    use crate::auth::tests::{NOW, key, sign};
+    use crate::auth::tests::{NOW, keys, sign};
     use crate::config::Timing;
     use crate::id::{RecipientId, UserId};
     use crate::inbox::Head;
     use crate::wishes::Keepalive;
 
-    static KEY: LazyLock<TokenKey> = LazyLock::new(key);
+    static KEYS: LazyLock<TokenKeys> = LazyLock::new(keys);
     static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(b"secret"));
     const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
         interval_ms: 90_000,
         timeout_ms: 120_000,
         timing: Timing::Ticked,
+    };
+    const EXPIRY: ExpiryConfig = ExpiryConfig {
+        warning_ms: 60_000,
+        grace_ms: 25_000,
     };
     const WISHES: Wishes = Wishes {
         case: PayloadCase::Snake,
@@ -601,9 +701,10 @@ pub(crate) mod tests {
 
     pub(crate) fn rules() -> Rules<'static> {
         Rules {
-            key: &KEY,
+            keys: &KEYS,
             heartbeat: HEARTBEAT,
             connect_timeout_ms: 45_000,
+            expiry: EXPIRY,
             keepalive_grace_ms: 120_000,
             signer: &SIGNER,
         }
@@ -617,7 +718,15 @@ pub(crate) mod tests {
             departments: Vec::new(),
             role: Role::User,
         };
-        Session::open("engine".to_owned(), identity, WISHES, now, None, HEARTBEAT)
+        Session::open(
+            "engine".to_owned(),
+            identity,
+            WISHES,
+            now,
+            None,
+            HEARTBEAT,
+            EXPIRY,
+        )
     }
 
     fn user() -> UserId {
@@ -979,7 +1088,7 @@ pub(crate) mod tests {
     #[test]
     fn ticks_ping_and_close() {
         let mut session = joined_session(NOW);
-        assert_eq!(session.wakes_at(&rules()), session.ends_at());
+        assert_eq!(session.wakes_at(&rules()), NOW.after_ms(HOUR_MS - 60_000));
         assert_eq!(timer(&mut session, 90_000), NOTHING);
         assert_eq!(tick(&mut session, 90_000), ["2"]);
         assert_eq!(tick(&mut session, 90_100), NOTHING);
@@ -1044,6 +1153,7 @@ pub(crate) mod tests {
             NOW,
             None,
             HEARTBEAT,
+            EXPIRY,
         )
         .heartbeat;
         assert_eq!(session.wakes_at(&rules()), session.ends_at());
@@ -1066,6 +1176,7 @@ pub(crate) mod tests {
             later,
             tick,
             HEARTBEAT,
+            EXPIRY,
         );
         assert_eq!(second.heartbeat.ping_at(), tick);
     }
@@ -1088,6 +1199,9 @@ pub(crate) mod tests {
             heard_at: NOW.after_ms(10 * HOUR_MS),
         };
         let end = NOW.after_ms(HOUR_MS + 25_000);
+        assert_eq!(session.wakes_at(&rules()), NOW.after_ms(HOUR_MS - 60_000));
+        assert_eq!(timer(&mut session, HOUR_MS - 60_000), ["emit auth:expiring"]);
+        assert_eq!(timer(&mut session, HOUR_MS - 59_000), NOTHING);
         assert_eq!(session.wakes_at(&rules()), end);
         assert!(session.is_present(Timestamp::from_ms(end.as_ms() - 1)));
         assert!(!session.is_present(end));
@@ -1098,8 +1212,49 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn another_token_of_the_same_user_prolongs_the_session() {
+        let mut session = joined_session(NOW);
+        timer(&mut session, HOUR_MS - 60_000);
+        let of = |user: &str, expires_at: i64| sign(&json!({"sub": user, "exp": expires_at}));
+        let end = 1_800_000_000 + 10_000;
+        let same_user = |token: &str| session.same_user(NOW.after_ms(HOUR_MS), &KEYS, token);
+        for (token, error) in [
+            (of("u2", end), AuthError::UserMismatch),
+            (of("u1", 1_800_000_000), AuthError::Expired),
+            ("x".to_owned(), AuthError::Malformed),
+        ] {
+            assert_eq!(same_user(&token), Err(error));
+        }
+        let identity = same_user(&of("u1", end)).unwrap();
+        session.refresh(identity);
+        assert_eq!(session.ends_at(), NOW.after_ms(10_000_000 + 25_000));
+        assert_eq!(session.wakes_at(&rules()), NOW.after_ms(10_000_000 - 60_000));
+    }
+
+    #[test]
+    fn packets_over_the_limit_are_dropped_and_at_last_end_the_connection() {
+        let mut session = joined_session(NOW);
+        let ping = r#"42/notifications,["ping"]"#;
+        for _ in 0..999 {
+            assert_eq!(text(&mut session, ping), ["event /notifications None Ok(Ping)"]);
+        }
+        assert_eq!(
+            text(&mut session, r#"42/notifications,5["ping"]"#),
+            ["event /notifications Some(5) Err(RateLimited { retry_after_s: 60 })"]
+        );
+        assert_eq!(text(&mut session, "41/notifications,"), NOTHING);
+        let mut evicted: Session = serde_json::from_str(&serde_json::to_string(&session).unwrap()).unwrap();
+        let at = |ms| NOW.after_ms(ms);
+        let mut last = Vec::new();
+        for _ in 0..1_001 {
+            last = words(&evicted.on_text(at(60_000), &rules(), &mut Decoder::default(), ping));
+        }
+        assert_eq!(last, ["close RateLimited"]);
+    }
+
+    #[test]
     fn the_stored_session_format_is_unchanged() {
-        let json = r#"{"v":1,"sid":"engine","opened_at":1800000000000,"identity":{"user":"u1","expires_at":1800003600000,"role":"user"},"namespaces":[{"ns":"/notifications","sid":"public","at":1800000000000}],"joined_before":true,"ack":"unknown","recovery":"on","heartbeat":{"server":{"next":1800000090000}},"binary":"frames"}"#;
+        let json = r#"{"v":1,"sid":"engine","opened_at":1800000000000,"identity":{"user":"u1","expires_at":1800003600000,"role":"user"},"namespaces":[{"ns":"/notifications","sid":"public","at":1800000000000}],"joined_before":true,"ack":"unknown","recovery":"on","heartbeat":{"server":{"next":1800000090000}},"binary":"frames","grace":25000,"events":{"at":1800000000000,"n":1}}"#;
         assert_eq!(serde_json::to_string(&joined_session(NOW)).unwrap(), json);
         assert_eq!(
             serde_json::from_str::<Session>(json).unwrap(),

@@ -5,11 +5,12 @@ use dormouse_protocol::engine;
 use dormouse_protocol::socket::{Decoder, Kind, Progress, connect_error_frame};
 use serde::Deserialize;
 
-use crate::auth::{AuthError, Identity, TokenKey};
+use crate::auth::{AuthError, Identity};
 use crate::config::MAX_PAYLOAD_BYTES;
 use crate::namespace::Namespace;
 use crate::session::{CloseReason, refusal_frame};
 use crate::time::Timestamp;
+use crate::token_keys::TokenKeys;
 
 /// Most packets that are heard before the connection is closed.
 const MAX_PACKETS: u32 = 16;
@@ -48,12 +49,12 @@ impl Stranger {
     }
 
     /// Takes a text frame.
-    pub fn on_text(&mut self, now: Timestamp, key: &TokenKey, frame: &str) -> Heard {
+    pub fn on_text(&mut self, now: Timestamp, keys: &TokenKeys, frame: &str) -> Heard {
         if frame.len() > MAX_PAYLOAD_BYTES {
             return Heard::Close(CloseReason::TooLarge);
         }
         match engine::Packet::parse_text(frame) {
-            Ok(packet) => self.on_packet(now, key, &packet),
+            Ok(packet) => self.on_packet(now, keys, &packet),
             Err(_) => Heard::Close(CloseReason::ParseError),
         }
     }
@@ -69,13 +70,13 @@ impl Stranger {
     }
 
     /// Takes an engine packet: each CONNECT is answered, what is no part of a handshake closes.
-    pub fn on_packet(&mut self, now: Timestamp, key: &TokenKey, packet: &engine::Packet<'_>) -> Heard {
+    pub fn on_packet(&mut self, now: Timestamp, keys: &TokenKeys, packet: &engine::Packet<'_>) -> Heard {
         self.packets = self.packets.saturating_add(1);
         if self.packets > MAX_PACKETS {
             return Heard::Close(CloseReason::ForcedClose);
         }
         match packet {
-            engine::Packet::Message(message) => self.on_message(now, key, message),
+            engine::Packet::Message(message) => self.on_message(now, keys, message),
             engine::Packet::Ping(_) => Heard::Close(CloseReason::TransportError),
             engine::Packet::Binary(_) => Heard::Close(CloseReason::ForcedClose),
             engine::Packet::Open(_)
@@ -86,7 +87,7 @@ impl Stranger {
         }
     }
 
-    fn on_message(&self, now: Timestamp, key: &TokenKey, message: &str) -> Heard {
+    fn on_message(&self, now: Timestamp, keys: &TokenKeys, message: &str) -> Heard {
         let packet = match Decoder::default().text(message) {
             Ok(Progress::Packet(packet)) => packet,
             Ok(Progress::NeedAttachments { .. }) => return Heard::Close(CloseReason::ForcedClose),
@@ -107,9 +108,11 @@ impl Stranger {
             .unwrap_or_default();
         match auth
             .token
-            .map_or(Err(self.refusal), |token| key.verify(now, &token))
+            .map_or(Err(self.refusal), |token| keys.verify(now, &token))
         {
             Ok(identity) => Heard::Identified(identity),
+            // A stock client never comes back after a refusal.
+            Err(AuthError::KeysUnavailable) => Heard::Close(CloseReason::KeysUnavailable),
             Err(error) => Heard::Answer(refusal_frame(&packet.namespace, error)),
         }
     }
@@ -120,10 +123,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::auth::tests::{NOW, key, sign};
+    use crate::auth::tests::{NOW, keys, sign};
 
     fn hear(frame: &str) -> Heard {
-        Stranger::new(AuthError::Expired).on_text(NOW, &key(), frame)
+        Stranger::new(AuthError::Expired).on_text(NOW, &keys(), frame)
     }
 
     #[test]
@@ -175,7 +178,7 @@ mod tests {
     fn a_stranger_is_heard_a_bounded_number_of_times() {
         let mut stranger = Stranger::new(AuthError::Missing);
         let answers = (0..100)
-            .take_while(|_| matches!(stranger.on_text(NOW, &key(), "40"), Heard::Answer(_)))
+            .take_while(|_| matches!(stranger.on_text(NOW, &keys(), "40"), Heard::Answer(_)))
             .count();
         assert_eq!(answers, 16);
     }

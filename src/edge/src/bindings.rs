@@ -1,6 +1,6 @@
 //! What `wrangler.toml` binds, by name. The names stand here and nowhere else.
 
-use worker::{Env, ObjectNamespace, Queue, Result};
+use worker::{Env, ObjectNamespace, Queue, RateLimiter, Result};
 
 use crate::d1::Database;
 
@@ -50,6 +50,24 @@ pub(crate) fn consumed(queue: &str) -> Option<Consumed> {
     ];
     let found = ends.into_iter().find(|(end, _)| queue.ends_with(end));
     found.map(|(_, consumed)| consumed)
+}
+
+/// What the platform counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RateLimit {
+    /// Handshakes, by address.
+    Handshakes,
+    /// Requests of services, by key.
+    ServiceRequests,
+}
+
+/// What counts; `None` when the operator has taken it out.
+pub(crate) fn rate_limiter(env: &Env, limit: RateLimit) -> Option<RateLimiter> {
+    let name = match limit {
+        RateLimit::Handshakes => "HANDSHAKES",
+        RateLimit::ServiceRequests => "SERVICE_REQUESTS",
+    };
+    env.rate_limiter(name).ok()
 }
 
 /// A variable or secret; `None` when it is not set.

@@ -1,5 +1,6 @@
 //! Answers over HTTP.
 
+use crate::limits::PERIOD_S;
 use dormouse_domain::auth::AuthError;
 use dormouse_domain::problem::{Code, Problem};
 use serde::Serialize;
@@ -51,6 +52,10 @@ impl Refusal {
         if let Some(allow) = allow {
             headers.set("allow", &allow)?;
         }
+        if response.status_code() == 429 {
+            let headers = response.headers_mut();
+            headers.set("retry-after", &PERIOD_S.to_string())?;
+        }
         if response.status_code() == 401 {
             response.headers_mut().set("www-authenticate", "Bearer")?;
         }
@@ -80,6 +85,20 @@ pub(crate) fn json<T: Serialize>(status: u16, body: &T) -> Result<Response> {
     let mut response = Response::from_json(body)?.with_status(status);
     response.headers_mut().set("cache-control", "no-store")?;
     Ok(response)
+}
+
+/// Says that an answer is what it says it is, is shown in no frame, runs nothing, and leads nobody to where it
+/// came from.
+///
+/// # Errors
+/// When the platform refuses to set a header.
+pub(crate) fn harden(headers: &Headers) -> Result<()> {
+    headers.set("x-content-type-options", "nosniff")?;
+    headers.set(
+        "content-security-policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    )?;
+    headers.set("referrer-policy", "no-referrer")
 }
 
 /// The answer that there is nothing to say.

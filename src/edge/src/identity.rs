@@ -1,22 +1,21 @@
 //! Whom a request is from: its headers and query, held against the keys.
 
 use dormouse_domain::auth::{AuthError, Identity};
-use dormouse_domain::config::Config;
 use dormouse_domain::handshake::{Credentials, identify};
-use worker::{Request, Result};
+use worker::{Env, Request};
 
-use crate::clock;
-use crate::http::header;
+use crate::http::{Refusal, header};
+use crate::{clock, keys, settings};
 
 /// The identity a request proves, by its headers or by `query_token`.
 ///
 /// # Errors
-/// When the platform refuses to read a header.
-pub(crate) fn of_request(
+/// When the platform refuses to read a header, or the settings are wrong.
+pub(crate) async fn of_request(
     request: &Request,
-    config: &Config,
+    env: &Env,
     query_token: Option<&str>,
-) -> Result<std::result::Result<Identity, AuthError>> {
+) -> std::result::Result<std::result::Result<Identity, AuthError>, Refusal> {
     let authorization = header(request.headers(), "authorization")?;
     let cookie = header(request.headers(), "cookie")?;
     let origin = header(request.headers(), "origin")?;
@@ -26,10 +25,14 @@ pub(crate) fn of_request(
         origin: origin.as_deref(),
         query_token,
     };
+    for token in credentials.tokens(&settings::load(env)?.handshake) {
+        keys::ready(env, token).await?;
+    }
+    let config = settings::load(env)?;
     Ok(identify(
         clock::now(),
         &config.handshake,
-        &config.token_key,
+        &config.token_keys,
         &credentials,
     ))
 }

@@ -12,8 +12,8 @@
 //! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached;
 //!    [`mod@queue`]: what comes from a queue.
 //! 6. [`switchboard_rpc`]: how switchboards are called, and call; [`roster`]: what is asked of many at once.
-//! 7. [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`],
-//!    [`identity`]: small things everyone needs.
+//! 7. [`identity`], [`keys`]: whom a request is from, and by which keys; [`settings`], [`bindings`], [`clock`],
+//!    [`entropy`], [`http`], [`cors`], [`limits`]: small things everyone needs.
 //! 8. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
 
@@ -72,7 +72,13 @@ mod entropy;
 
 mod identity;
 
+mod keys;
+
 mod http;
+
+mod cors;
+
+mod limits;
 
 mod instruments;
 

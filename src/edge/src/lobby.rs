@@ -27,7 +27,7 @@ use worker::{
 
 use crate::http::json;
 use crate::hub_rpc::{OpenCall, post};
-use crate::{bindings, clock, instruments, settings};
+use crate::{bindings, clock, instruments, keys, settings};
 
 /// How long an upgrade waits for the user: the stock client sends CONNECT and the upgrade together.
 const UPGRADE_PATIENCE: Duration = Duration::from_millis(250);
@@ -75,6 +75,7 @@ pub(crate) enum RefusalCode {
     Expired,
     Invalid,
     UserMismatch,
+    KeysUnavailable,
 }
 
 impl From<AuthError> for RefusalCode {
@@ -83,9 +84,12 @@ impl From<AuthError> for RefusalCode {
             AuthError::Missing => Self::Missing,
             AuthError::Expired => Self::Expired,
             AuthError::UserMismatch => Self::UserMismatch,
+            AuthError::KeysUnavailable => Self::KeysUnavailable,
             AuthError::TooLong(_)
             | AuthError::Malformed
             | AuthError::Algorithm
+            | AuthError::Critical
+            | AuthError::UnknownKey
             | AuthError::Signature
             | AuthError::NotYetValid
             | AuthError::Claim(_)
@@ -100,6 +104,7 @@ impl From<RefusalCode> for AuthError {
             RefusalCode::Missing => Self::Missing,
             RefusalCode::Expired => Self::Expired,
             RefusalCode::UserMismatch => Self::UserMismatch,
+            RefusalCode::KeysUnavailable => Self::KeysUnavailable,
             RefusalCode::Invalid => Self::Malformed,
         }
     }
@@ -203,6 +208,9 @@ impl DurableObject for Lobby {
 
 impl Lobby {
     async fn answer(&self, request: LobbyRequest) -> Result<LobbyReply> {
+        if let LobbyCall::Post { body, .. } = &request.call {
+            keys::ready_in(&self.state, &self.env, body).await?;
+        }
         let config = settings::load(&self.env)
             .map_err(|_| Error::RustError("the service is not configured".to_owned()))?;
         let known = self.known().await?;
@@ -324,7 +332,7 @@ impl Lobby {
                 Ok(packet) => {
                     let mut stranger = self.stranger.borrow_mut();
                     let stranger = stranger.get_or_insert(Stranger::new(refusal.into()));
-                    stranger.on_packet(clock::now(), &config.token_key, &packet)
+                    stranger.on_packet(clock::now(), &config.token_keys, &packet)
                 }
                 Err(_) => return self.fail(),
             };

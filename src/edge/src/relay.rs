@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dormouse_domain::auth::AuthError;
 use dormouse_domain::config::Config;
+use dormouse_domain::handshake::offered_token;
 use dormouse_domain::polling::UPGRADE_TIMEOUT_MS;
 use dormouse_domain::session::CloseReason;
 use dormouse_domain::stranger::{Heard, Stranger};
@@ -20,9 +21,9 @@ use worker::{
     Context, Delay, Env, Response, Result, WebSocket, WebSocketPair, WebsocketEvent, console_error, ws_events,
 };
 
-use crate::clock;
 use crate::hub_rpc::{Greeting, HubCall, HubRequest, OpenCall};
 use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
+use crate::{clock, keys};
 
 /// A connection whose client is not known yet.
 pub(crate) struct Relay {
@@ -147,7 +148,10 @@ impl Relay {
                     return Ok(None);
                 }
             };
-            match stranger.on_text(clock::now(), &self.config.token_key, &text) {
+            let Ok(config) = keys::ready(&self.env, &offered_token(&text).unwrap_or_default()).await else {
+                return Ok(None);
+            };
+            match stranger.on_text(clock::now(), &config.token_keys, &text) {
                 Heard::Nothing => {}
                 Heard::Answer(frame) => client.send_with_str(frame)?,
                 Heard::Identified(identity) => {

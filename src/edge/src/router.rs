@@ -6,12 +6,13 @@ use dormouse_domain::operation::{
     Access, Operation, PublicOperation, RouteError, ServiceOperation, UserOperation,
 };
 use dormouse_domain::problem::{Code, Problem};
-use dormouse_domain::service_key::ServiceKey;
+use dormouse_domain::service_key::{self, Caller};
 use serde::Serialize;
 use worker::{Context, Env, Request, Response};
 
-use crate::http::{Refusal, header, json};
-use crate::{api, entropy, identity, instruments, settings, socket_io};
+use crate::cors::Cors;
+use crate::http::{Refusal, harden, header, json};
+use crate::{api, clock, entropy, identity, instruments, keys, limits, settings, socket_io};
 
 /// Answers `request`.
 ///
@@ -27,12 +28,17 @@ pub(crate) async fn route(request: Request, env: Env, context: Context) -> worke
             .or_else(|refusal| refusal.into_response(&path, &entropy::sid()?));
     }
     let id = request_id(&request)?;
-    let response = answer(request, &env, &segments)
+    let cors = Cors::of(&request)?;
+    let response = answer(request, &env, &segments, &cors)
         .await
         .or_else(|refusal| refusal.into_response(&path, &id))?;
     // What a hub answered has headers that can't be changed.
     let headers = response.headers().clone();
     headers.set("x-request-id", &id)?;
+    harden(&headers)?;
+    if let Ok(config) = settings::load(&env) {
+        cors.allow(&headers, &config.handshake)?;
+    }
     Ok(response.with_headers(headers))
 }
 
@@ -53,48 +59,57 @@ fn request_id(request: &Request) -> worker::Result<String> {
     }
 }
 
-async fn answer(request: Request, env: &Env, segments: &[&str]) -> Result<Response, Refusal> {
+async fn answer(request: Request, env: &Env, segments: &[&str], cors: &Cors) -> Result<Response, Refusal> {
     #[cfg(feature = "instruments")]
     if let ["__test", rest @ ..] = segments {
         return instruments::routes::answer(&request, env, rest).await;
     }
     // As the client wrote it: to the `worker` crate a method it does not know is GET.
     let method = request.inner().method();
-    let route = Operation::parse(&method, segments).map_err(|error| match error {
-        RouteError::NotFound => Refusal::Problem(Problem::new(Code::NotFound)),
-        RouteError::MethodNotAllowed(allowed) => Refusal::MethodNotAllowed(allowed),
-    })?;
+    let route = match Operation::parse(&method, segments) {
+        Ok(route) => route,
+        Err(RouteError::NotFound) => return Err(Problem::new(Code::NotFound).into()),
+        Err(RouteError::MethodNotAllowed(allowed)) if method == "OPTIONS" => {
+            return Ok(cors.preflight(&allowed.join(", "))?);
+        }
+        Err(RouteError::MethodNotAllowed(allowed)) => return Err(Refusal::MethodNotAllowed(allowed)),
+    };
     match route.operation {
         Operation::Public(PublicOperation::Health) => health(env),
         Operation::Public(PublicOperation::OpenApi) => api::openapi::document(),
         Operation::Service(operation) => {
-            let key = authorize_service(&request, env, route.endpoint.access)?;
-            serve_service(request, env, operation, &key).await
+            let caller = authorize_service(&request, env, route.endpoint.access).await?;
+            limits::service(env, &caller.id).await?;
+            serve_service(request, env, operation, &caller).await
         }
         Operation::User(operation) => {
-            let user = authorize_user(&request, env)?;
+            let user = authorize_user(&request, env).await?;
             serve_user(request, env, operation, user).await
         }
     }
 }
 
-/// The service key a request carries, when it may do what is asked for.
-fn authorize_service(request: &Request, env: &Env, access: Access) -> Result<ServiceKey, Refusal> {
-    let config = settings::load(env)?;
+/// The service a request is from, when it may do what is asked for.
+async fn authorize_service(request: &Request, env: &Env, access: Access) -> Result<Caller, Refusal> {
     let authorization = header(request.headers(), "authorization")?;
-    let key = config.service_keys.authenticate(authorization.as_deref());
-    let key = key.map_err(Problem::from)?;
-    match access.check(key) {
-        Ok(()) => Ok(key.clone()),
+    let config = keys::ready(env, authorization.as_deref().unwrap_or_default()).await?;
+    let caller = service_key::authenticate(
+        clock::now(),
+        &config.service_keys,
+        &config.token_keys,
+        authorization.as_deref(),
+    );
+    let caller = caller.map_err(Problem::from)?;
+    match access.check(&caller) {
+        Ok(()) => Ok(caller),
         Err(Some(error)) => Err(Problem::from(error).into()),
         Err(None) => Err(Problem::new(Code::Forbidden).into()),
     }
 }
 
 /// The user a request is from: a bearer token, or the cookie from an allowed origin.
-fn authorize_user(request: &Request, env: &Env) -> Result<Identity, Refusal> {
-    let config = settings::load(env)?;
-    let identity = identity::of_request(request, &config, None)?;
+async fn authorize_user(request: &Request, env: &Env) -> Result<Identity, Refusal> {
+    let identity = identity::of_request(request, env, None).await?;
     Ok(identity.map_err(Problem::from)?)
 }
 
@@ -102,14 +117,14 @@ async fn serve_service(
     request: Request,
     env: &Env,
     operation: ServiceOperation<'_>,
-    key: &ServiceKey,
+    caller: &Caller,
 ) -> Result<Response, Refusal> {
     match operation {
-        ServiceOperation::Push => api::notifications::push(request, env, key).await,
-        ServiceOperation::Retract(id) => api::notifications::retract(env, id, key).await,
-        ServiceOperation::Retry(id) => api::notifications::retry(env, id, key).await,
+        ServiceOperation::Push => api::notifications::push(request, env, caller).await,
+        ServiceOperation::Retract(id) => api::notifications::retract(env, id, caller).await,
+        ServiceOperation::Retry(id) => api::notifications::retry(env, id, caller).await,
         ServiceOperation::DeadLetters => api::dead_letters::list(&request, env).await,
-        ServiceOperation::ReplayDeadLetter(id) => api::dead_letters::replay(env, id, key).await,
+        ServiceOperation::ReplayDeadLetter(id) => api::dead_letters::replay(env, id, caller).await,
         ServiceOperation::DeleteDeadLetter(id) => api::dead_letters::delete(env, id).await,
         ServiceOperation::EmitEvent => api::events::emit(request, env).await,
         ServiceOperation::PutMember { room, user } => api::rooms::put_member(env, room, user).await,
@@ -119,10 +134,12 @@ async fn serve_service(
         ServiceOperation::QueryPresence => api::presence::users(request, env).await,
         ServiceOperation::PresenceInRoom(room) => api::presence::room(&request, env, room).await,
         ServiceOperation::CountPresence => api::presence::count(env).await,
-        ServiceOperation::DisconnectUser(user) => api::users::disconnect(request, env, user, &key.id).await,
+        ServiceOperation::DisconnectUser(user) => {
+            api::users::disconnect(request, env, user, &caller.id).await
+        }
         ServiceOperation::ExportUser(user) => api::users::export(&request, env, user).await,
-        ServiceOperation::EraseUser(user) => api::users::erase(env, user, &key.id).await,
-        ServiceOperation::PushBatch => api::notifications::batch(request, env, key).await,
+        ServiceOperation::EraseUser(user) => api::users::erase(env, user, &caller.id).await,
+        ServiceOperation::PushBatch => api::notifications::batch(request, env, caller).await,
         ServiceOperation::Status(id) => api::notifications::status(env, id).await,
         ServiceOperation::Recipients(id) => api::notifications::recipients(&request, env, id).await,
         ServiceOperation::PutTemplate(key) => api::templates::put(request, env, key).await,

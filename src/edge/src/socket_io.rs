@@ -7,20 +7,20 @@ use dormouse_domain::auth::{AuthError, Identity};
 use dormouse_domain::config::{Config, MAX_PAYLOAD_BYTES};
 use dormouse_domain::engine_request::{EngineError, EngineQuery, EngineRequest, Method, Upgrade};
 use dormouse_domain::engine_sid::EngineSid;
-use dormouse_domain::handshake::origin_allowed;
 use dormouse_domain::heartbeat::Heartbeat;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::wishes::{Keepalive, Wishes};
 use dormouse_protocol::engine;
-use worker::{Context, Env, Headers, Request, Response, ResponseBuilder, Result, WebSocketPair};
+use worker::{Context, Env, Request, Response, Result, WebSocketPair};
 
-use crate::http::{Refusal, body_text, header};
+use crate::cors::Cors;
+use crate::http::{Refusal, body_text, harden, header};
 #[cfg(not(feature = "conformance"))]
 use crate::hub_rpc::Greeting;
 use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE};
 use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
 use crate::relay::{Relay, Start};
-use crate::{clock, engine_http, entropy, settings};
+use crate::{clock, engine_http, entropy, limits, settings};
 
 /// The longest time a client may be told to wait, in milliseconds: it waits for the sum of interval
 /// and timeout, and JavaScript's timers overflow beyond this.
@@ -33,10 +33,9 @@ pub(crate) async fn answer(
     context: &Context,
 ) -> std::result::Result<Response, Refusal> {
     let config = settings::load(env)?;
-    let origin = header(request.headers(), "origin")?;
+    let cors = Cors::of(&request)?;
     if request.method() == worker::Method::Options {
-        let asked = header(request.headers(), "access-control-request-headers")?;
-        return Ok(preflight(&config, origin.as_deref(), asked.as_deref())?);
+        return Ok(with_cors(cors.preflight("GET,POST")?, &config, &cors)?);
     }
     let query = EngineQuery::parse(request.url()?.query_pairs());
     let wishes = query.wishes(config.recovery, config.payload_case);
@@ -50,7 +49,7 @@ pub(crate) async fn answer(
         wishes,
     };
     let response = door.answer(request).await?;
-    Ok(with_cors(response, &config, origin.as_deref())?)
+    Ok(with_cors(response, &config, &cors)?)
 }
 
 /// The packet that opens a connection.
@@ -96,8 +95,14 @@ impl Door<'_> {
             Some(_) | None => Upgrade::None,
         };
         match self.query.check(method, upgrade) {
-            Ok(EngineRequest::OpenPolling) => self.open_polling(&request).await,
-            Ok(EngineRequest::OpenWebSocket) => self.open_websocket(&request).await,
+            Ok(EngineRequest::OpenPolling) => {
+                limits::handshake(self.env, &request).await?;
+                self.open_polling(&request).await
+            }
+            Ok(EngineRequest::OpenWebSocket) => {
+                limits::handshake(self.env, &request).await?;
+                self.open_websocket(&request).await
+            }
             Ok(EngineRequest::Get(sid)) => self.poll(sid).await,
             Ok(EngineRequest::Post(sid)) => self.post(sid, request).await,
             Ok(EngineRequest::Upgrade(sid)) => self.upgrade(sid, &request).await,
@@ -111,7 +116,7 @@ impl Door<'_> {
 
     async fn open_polling(&self, request: &Request) -> std::result::Result<Response, Refusal> {
         let nonce = entropy::sid()?;
-        match self.identify(request)? {
+        match self.identify(request).await? {
             Ok(identity) => {
                 let user = identity.user.clone();
                 let sid = EngineSid::Hub {
@@ -144,12 +149,8 @@ impl Door<'_> {
         }
     }
 
-    #[cfg_attr(
-        feature = "conformance",
-        expect(clippy::unused_async, reason = "the product's own forwards the request")
-    )]
     async fn open_websocket(&self, request: &Request) -> std::result::Result<Response, Refusal> {
-        match self.identify(request)? {
+        match self.identify(request).await? {
             #[cfg(feature = "conformance")]
             Ok(identity) => {
                 let sid = entropy::sid()?;
@@ -201,7 +202,6 @@ impl Door<'_> {
             return Ok(engine_http::refusal(EngineError::UnknownSid)?);
         };
         let content_type = header(request.headers(), "content-type")?.unwrap_or_default();
-        let refusal = self.identify(&request)?.err().unwrap_or(AuthError::Missing);
         let body = if content_type == "application/octet-stream" {
             // Protocol 3 had payloads of octets. An empty one is no payload either, and ends the session.
             String::new()
@@ -213,6 +213,8 @@ impl Door<'_> {
         let (user, open, body) = match place {
             EngineSid::Hub { user, .. } => (user, None, body),
             EngineSid::Lobby { opened_at, .. } => {
+                let refusal = self.identify(&request).await?;
+                let refusal = refusal.err().unwrap_or(AuthError::Missing);
                 let wishes = self.wishes;
                 let call = LobbyCall::Post {
                     body,
@@ -244,7 +246,8 @@ impl Door<'_> {
                 match by_lobby(self.lobby(sid, opened_at, LobbyCall::Upgrade).await?)? {
                     ByLobby::Forward(open, _) => (open.identity.user.clone(), Some(open)),
                     ByLobby::Relay => {
-                        let refusal = self.identify(request)?.err().unwrap_or(AuthError::Missing);
+                        let refusal = self.identify(request).await?;
+                        let refusal = refusal.err().unwrap_or(AuthError::Missing);
                         return Ok(self.relay(sid.to_owned(), refusal, Start::Upgrade(opened_at))?);
                     }
                     ByLobby::Answer(answer) => return Ok(answer),
@@ -307,14 +310,20 @@ impl Door<'_> {
     }
 
     #[cfg(feature = "conformance")]
-    #[expect(clippy::unused_self, reason = "the product's own looks at the request")]
-    fn identify(&self, _request: &Request) -> Result<std::result::Result<Identity, AuthError>> {
-        crate::conformance::identify()
+    #[expect(clippy::unused_async, reason = "the product's own looks at the request")]
+    async fn identify(
+        &self,
+        _request: &Request,
+    ) -> std::result::Result<std::result::Result<Identity, AuthError>, Refusal> {
+        Ok(crate::conformance::identify()?)
     }
 
     #[cfg(not(feature = "conformance"))]
-    fn identify(&self, request: &Request) -> Result<std::result::Result<Identity, AuthError>> {
-        crate::identity::of_request(request, self.config, self.query.token.as_deref())
+    async fn identify(
+        &self,
+        request: &Request,
+    ) -> std::result::Result<std::result::Result<Identity, AuthError>, Refusal> {
+        crate::identity::of_request(request, self.env, self.query.token.as_deref()).await
     }
 }
 
@@ -350,40 +359,15 @@ fn second_upgrade() -> Result<Response> {
     Response::from_websocket(client)
 }
 
-fn preflight(config: &Config, origin: Option<&str>, asked: Option<&str>) -> Result<Response> {
-    let mut response = ResponseBuilder::new().with_status(204).empty();
-    let headers = response.headers_mut();
-    headers.set("access-control-allow-methods", "GET,POST")?;
-    if let Some(asked) = asked {
-        headers.set("access-control-allow-headers", asked)?;
-    }
-    headers.set("access-control-max-age", "600")?;
-    allow_origin(headers, config, origin)?;
-    Ok(response)
-}
-
-/// The same answer with the headers that let a page of an allowed origin read it, errors included. The
-/// answer to an upgrade stays as it is: CORS does not apply to it.
-fn with_cors(response: Response, config: &Config, origin: Option<&str>) -> Result<Response> {
-    if response.status_code() == 101 || origin.is_none() {
+/// The same answer with the headers that let a page of an allowed origin read it. The answer to an upgrade
+/// stays as it is: CORS does not apply to it.
+fn with_cors(response: Response, config: &Config, cors: &Cors) -> Result<Response> {
+    if response.status_code() == 101 {
         return Ok(response);
     }
     // What an object answered can't be changed: its headers are copied.
-    let headers = Headers::new();
-    for (name, value) in response.headers() {
-        headers.set(&name, &value)?;
-    }
-    allow_origin(&headers, config, origin)?;
+    let headers = response.headers().clone();
+    cors.allow(&headers, &config.handshake)?;
+    harden(&headers)?;
     Ok(response.with_headers(headers))
-}
-
-fn allow_origin(headers: &Headers, config: &Config, origin: Option<&str>) -> Result<()> {
-    headers.append("vary", "Origin")?;
-    if let Some(origin) = origin
-        && origin_allowed(&config.handshake, Some(origin))
-    {
-        headers.set("access-control-allow-origin", origin)?;
-        headers.set("access-control-allow-credentials", "true")?;
-    }
-    Ok(())
 }

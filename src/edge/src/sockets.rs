@@ -245,7 +245,9 @@ impl Connection {
                     CloseReason::ForcedClose
                     | CloseReason::TooLarge
                     | CloseReason::ConnectTimeout
-                    | CloseReason::TokenExpired => polling.polling.borrow_mut().close(),
+                    | CloseReason::TokenExpired
+                    | CloseReason::RateLimited
+                    | CloseReason::KeysUnavailable => polling.polling.borrow_mut().close(),
                 }
                 polling.release();
             }

@@ -99,6 +99,7 @@ pub fn gather(head: &Head, emissions: Vec<Emission>, threshold: usize) -> Vec<Em
         | ServerEvent::PresenceUpdate { .. }
         | ServerEvent::Custom { .. }
         | ServerEvent::Pong
+        | ServerEvent::AuthExpiring { .. }
         | ServerEvent::AuthError { .. }
         | ServerEvent::Error(_) => None,
     });
@@ -133,6 +134,7 @@ pub fn gather(head: &Head, emissions: Vec<Emission>, threshold: usize) -> Vec<Em
             | ServerEvent::PresenceUpdate { .. }
             | ServerEvent::Custom { .. }
             | ServerEvent::Pong
+            | ServerEvent::AuthExpiring { .. }
             | ServerEvent::AuthError { .. }
             | ServerEvent::Error(_)) => gathered.push(Emission {
                 event,

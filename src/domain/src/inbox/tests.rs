@@ -222,6 +222,7 @@ fn told(emissions: &[Emission]) -> Vec<String> {
             | ServerEvent::PresenceUpdate { .. }
             | ServerEvent::Custom { .. }
             | ServerEvent::Pong
+            | ServerEvent::AuthExpiring { .. }
             | ServerEvent::AuthError { .. }
             | ServerEvent::Error(_) => String::new(),
         };
@@ -1347,6 +1348,7 @@ fn a_burst_that_is_too_much_for_one_batch_is_several() {
             | ServerEvent::PresenceUpdate { .. }
             | ServerEvent::Custom { .. }
             | ServerEvent::Pong
+            | ServerEvent::AuthExpiring { .. }
             | ServerEvent::AuthError { .. }
             | ServerEvent::Error(_) => None,
         })

@@ -5,7 +5,7 @@ use dormouse_domain::id::DeadLetterId;
 use dormouse_domain::page::DeadLetterCursor;
 use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::queued_push::QueuedPush;
-use dormouse_domain::service_key::ServiceKey;
+use dormouse_domain::service_key::Caller;
 use serde::Serialize;
 use worker::{Env, Request, Response};
 
@@ -40,7 +40,7 @@ pub(crate) async fn list(request: &Request, env: &Env) -> Result<Response, Refus
 
 /// `POST /v1/dead-letters/{id}/replay`: the message is carried out as if it came now, under its own key. Deleted
 /// last: whoever finds it in between has it carried out again, which is the same push.
-pub(crate) async fn replay(env: &Env, id: DeadLetterId, caller: &ServiceKey) -> Result<Response, Refusal> {
+pub(crate) async fn replay(env: &Env, id: DeadLetterId, caller: &Caller) -> Result<Response, Refusal> {
     let record = bindings::record(env)?;
     let body = record.read_letter(id).await?;
     let body = body.ok_or_else(|| Problem::new(Code::NotFound))?;

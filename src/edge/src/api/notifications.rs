@@ -9,7 +9,7 @@ use dormouse_domain::page::UserCursor;
 use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::push::{self, Push};
 use dormouse_domain::room::Room;
-use dormouse_domain::service_key::ServiceKey;
+use dormouse_domain::service_key::Caller;
 use dormouse_domain::status::{DeliveryView, RecipientsRequest};
 use dormouse_domain::time::Timestamp;
 use serde::Serialize;
@@ -25,7 +25,7 @@ use crate::{bindings, clock, nudges};
 const KEY_HEADER: &str = "idempotency-key";
 
 /// `POST /v1/notifications`.
-pub(crate) async fn push(mut request: Request, env: &Env, caller: &ServiceKey) -> Result<Response, Refusal> {
+pub(crate) async fn push(mut request: Request, env: &Env, caller: &Caller) -> Result<Response, Refusal> {
     let key = header(request.headers(), KEY_HEADER)?
         .map(|text| IdempotencyKey::parse(&text))
         .transpose()
@@ -55,7 +55,7 @@ pub(super) async fn carry_out(env: &Env, asked: Asked, now: Timestamp) -> Result
 }
 
 /// `POST /v1/notifications/batch`: many pushes in one transaction; each is answered by itself.
-pub(crate) async fn batch(mut request: Request, env: &Env, caller: &ServiceKey) -> Result<Response, Refusal> {
+pub(crate) async fn batch(mut request: Request, env: &Env, caller: &Caller) -> Result<Response, Refusal> {
     #[derive(Serialize)]
     struct Answers {
         items: Vec<AnsweredItem>,
@@ -126,13 +126,13 @@ enum AnsweredItem {
     },
 }
 
-/// Whether a service key may push to all of these rooms.
+/// Whether a service may push to all of these rooms.
 pub(super) fn may_address<'a>(
-    key: &ServiceKey,
+    caller: &Caller,
     rooms: impl IntoIterator<Item = &'a Room>,
 ) -> Result<(), Problem> {
     for room in rooms {
-        key.allows(push::scope(room))?;
+        caller.allows(push::scope(room))?;
     }
     Ok(())
 }
@@ -197,7 +197,7 @@ pub(crate) async fn recipients(
 }
 
 /// `DELETE /v1/notifications/{id}`: cancels a push that waits, takes back one that was sent.
-pub(crate) async fn retract(env: &Env, id: NotificationId, caller: &ServiceKey) -> Result<Response, Refusal> {
+pub(crate) async fn retract(env: &Env, id: NotificationId, caller: &Caller) -> Result<Response, Refusal> {
     let record = bindings::record(env)?;
     may_address_again(&record, id, caller).await?;
     match record.cancel(id, clock::now()).await? {
@@ -212,7 +212,7 @@ pub(crate) async fn retract(env: &Env, id: NotificationId, caller: &ServiceKey) 
 }
 
 /// `POST /v1/notifications/{id}/retry`: another round for deliveries that failed for good.
-pub(crate) async fn retry(env: &Env, id: NotificationId, caller: &ServiceKey) -> Result<Response, Refusal> {
+pub(crate) async fn retry(env: &Env, id: NotificationId, caller: &Caller) -> Result<Response, Refusal> {
     #[derive(Serialize)]
     struct Requeued {
         requeued: usize,
@@ -226,12 +226,8 @@ pub(crate) async fn retry(env: &Env, id: NotificationId, caller: &ServiceKey) ->
     Ok(json(202, &Requeued { requeued })?)
 }
 
-/// Whether a service key may do something about a push: it may when it could push to the same rooms.
-async fn may_address_again(
-    record: &Database,
-    id: NotificationId,
-    caller: &ServiceKey,
-) -> Result<(), Refusal> {
+/// Whether a service may do something about a push: it may when it could push to the same rooms.
+async fn may_address_again(record: &Database, id: NotificationId, caller: &Caller) -> Result<(), Refusal> {
     let push = record.read_push(id).await?;
     let push = push.ok_or_else(|| Problem::new(Code::NotFound))?;
     let rooms = push.audience.iter().filter_map(|name| Room::parse(name).ok());

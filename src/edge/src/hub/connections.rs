@@ -7,13 +7,14 @@ use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEve
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{self, Emission, HasMore, Head, Listening, MAX_BATCH, Outcome, Store};
 use dormouse_domain::item::Item;
+use dormouse_domain::limit::{AdmissionError, MAX_OPEN_CONNECTIONS};
 use dormouse_domain::membership::Claims;
 use dormouse_domain::namespace::Namespace;
 use dormouse_domain::page::Filter;
 use dormouse_domain::polling::{Phase, UPGRADE_TIMEOUT_MS};
 use dormouse_domain::presence::{Presence, Sighting, reconcile, sharing};
 use dormouse_domain::recovery::{CatchUp, MAX_REPLAYED, Offset, Resume};
-use dormouse_domain::session::{CloseReason, Joined, Output, Rules, Session, refusal_frame};
+use dormouse_domain::session::{CloseReason, Joined, Output, Rules, Session, admission_frame, refusal_frame};
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::{AckData, Decoder};
@@ -24,7 +25,7 @@ use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall};
 use crate::sockets::{Connection, Socket, broadcast, close};
 use crate::switchboard_rpc::{Haste, HubReply};
-use crate::{clock, entropy, record, roster, socket_io};
+use crate::{clock, entropy, keys, record, roster, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,6 +113,11 @@ impl Hub {
     pub(super) fn begin(&self, user: &UserId, sid: String, open: OpenCall) -> Result<Session> {
         let config = self.config()?;
         let others = self.connections()?;
+        if others.len() >= MAX_OPEN_CONNECTIONS {
+            return Err(Error::RustError(
+                "the user has too many open connections".to_owned(),
+            ));
+        }
         if others.is_empty() {
             self.sight(user, Sighting::Lost)?;
         }
@@ -127,6 +133,7 @@ impl Hub {
             now,
             next_tick,
             config.heartbeat,
+            config.expiry,
         ))
     }
 
@@ -137,6 +144,9 @@ impl Hub {
         ws: WebSocket,
         message: WebSocketIncomingMessage,
     ) -> Result<()> {
+        if let WebSocketIncomingMessage::String(frame) = &message {
+            keys::ready_in(&self.state, &self.env, frame).await?;
+        }
         let mut connection = match Socket::load(&self.state, ws) {
             Some(Socket::Connection(connection)) => connection,
             Some(Socket::Probe(ws, probe)) => return self.on_probe(ws, &probe, &message),
@@ -222,12 +232,38 @@ impl Hub {
                     event,
                 } => {
                     let origin = Origin { namespace, ack_id };
-                    self.on_event(&connection, origin, event)?;
+                    rest = rest.and(self.on_event(&mut connection, origin, event)?);
                 }
                 Output::Close(reason) => self.close(&connection, reason)?,
             }
         }
         Ok(rest)
+    }
+
+    /// Goes on with another token of the user, if its bearer may still speak for them: rooms are joined and left
+    /// as it says.
+    fn refresh(
+        &self,
+        connection: &mut Connection,
+        token: &str,
+    ) -> Result<std::result::Result<Acknowledgement, EventError>> {
+        let config = self.config()?;
+        let identity = match connection
+            .session
+            .same_user(clock::now(), &config.token_keys, token)
+        {
+            Ok(identity) => identity,
+            Err(error) => return Ok(Err(EventError::Token(error))),
+        };
+        let head = self.head(&identity.user)?;
+        if !head.accepts_token(identity.issued_at) {
+            return Ok(Err(EventError::Token(AuthError::Revoked)));
+        }
+        self.meet(head, &Claims::of(&identity))?;
+        let expires_at = identity.expires_at;
+        connection.session.refresh(identity);
+        connection.save()?;
+        Ok(Ok(Acknowledgement::Refreshed(expires_at)))
     }
 
     pub(super) async fn rest(self: &Rc<Self>, user: &UserId, rest: Rest) -> Result<()> {
@@ -249,6 +285,10 @@ impl Hub {
         let head = self.head(&user)?;
         if !head.accepts_token(connection.session.identity.issued_at) {
             connection.send(&refusal_frame(&namespace.wire(), AuthError::Revoked));
+            return Ok(());
+        }
+        if let Err(error) = self.admit(connection)? {
+            connection.send(&admission_frame(&namespace.wire(), error));
             return Ok(());
         }
         self.meet(head, &Claims::of(&connection.session.identity))?;
@@ -286,6 +326,17 @@ impl Hub {
             connection.emit_to(&joined, &authenticated, position);
         }
         self.send_missed(connection, &joined, catch_up, waiting, position)
+    }
+
+    /// Whether a connection may join a namespace beside the user's others. The protocol suites know no limit.
+    fn admit(&self, connection: &Connection) -> Result<std::result::Result<(), AdmissionError>> {
+        if cfg!(feature = "conformance") || !connection.session.namespaces.is_empty() {
+            return Ok(Ok(()));
+        }
+        let sessions = self.sessions()?;
+        let joined = sessions.iter().filter(|session| !session.namespaces.is_empty());
+        let admission = &mut self.memory.borrow_mut().admission;
+        Ok(admission.admit(joined.count(), clock::now()))
     }
 
     /// Takes the user into the rooms their token names.
@@ -361,19 +412,30 @@ impl Hub {
         Ok(())
     }
 
-    /// Carries out a client's event and answers it.
+    /// Carries out a client's event and answers it; what is left to do.
     fn on_event(
         self: &Rc<Self>,
-        connection: &Connection,
+        connection: &mut Connection,
         origin: Origin,
         event: std::result::Result<ClientEvent, EventError>,
-    ) -> Result<()> {
+    ) -> Result<Rest> {
         let user = &connection.session.identity.user;
+        let mut rest = Rest::Nothing;
         let done = match event {
             Ok(ClientEvent::Ping) => Ok((Acknowledgement::Done, Some(ServerEvent::Pong))),
             Ok(ClientEvent::Join(room)) if room == *user => Ok((Acknowledgement::Done, None)),
             Ok(ClientEvent::Join(_)) => Err(EventError::Forbidden),
-            Ok(ClientEvent::PresenceQuery(users)) => return self.query_presence(connection, origin, users),
+            Ok(ClientEvent::PresenceQuery(users)) => {
+                self.query_presence(connection, origin, users)?;
+                return Ok(rest);
+            }
+            Ok(ClientEvent::Refresh(token)) => {
+                let refreshed = self.refresh(connection, &token)?;
+                if refreshed.is_ok() {
+                    rest = Rest::CatchUp;
+                }
+                refreshed.map(|done| (done, None))
+            }
             Ok(ClientEvent::Acknowledge(ids)) => match self.acknowledge(user, &ids).map_err(server_error) {
                 Ok(0) => Err(EventError::NotFound),
                 Ok(known) => Ok((Acknowledgement::Acknowledged(known), None)),
@@ -386,7 +448,8 @@ impl Hub {
             },
             Err(error) => Err(error),
         };
-        self.answer_event(connection, origin, done)
+        self.answer_event(connection, origin, done)?;
+        Ok(rest)
     }
 
     /// Tells the client what became of its event; what went wrong is told by `error` and by the ack.

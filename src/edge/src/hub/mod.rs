@@ -24,6 +24,7 @@ use dormouse_domain::alarm::{self, Needs};
 use dormouse_domain::config::Config;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{Debt, Entry, Head};
+use dormouse_domain::limit::Admission;
 use dormouse_domain::presence::Sighting;
 use dormouse_domain::room::Room;
 use dormouse_domain::session::Session;
@@ -42,7 +43,7 @@ use crate::instruments::{Unit, count};
 use crate::sockets::PollingTransport;
 use crate::storage::Storage;
 use crate::switchboard_rpc::Haste;
-use crate::{clock, settings};
+use crate::{clock, keys, settings};
 
 /// What a client that keeps itself alive emits on `/notifications`, and what the platform answers
 /// without waking the hub. The text must match to the letter.
@@ -74,6 +75,7 @@ struct Memory {
     polling: HashMap<String, Rc<PollingTransport>>,
     /// Entries that came before those they follow, by log and number.
     held: BTreeMap<(Room, u64), Entry>,
+    admission: Admission,
     alarm: Alarm,
     due: Due,
     owed: Owed,
@@ -199,7 +201,10 @@ impl Hub {
             HubCall::Open { open, greeting } => self.open(user, open, greeting).await,
             HubCall::OpenPolling { sid, open } => self.open_polling(user, sid, open).await,
             HubCall::Poll { sid, open } => self.poll(user, &sid, open).await,
-            HubCall::Post { sid, open, body } => self.post(user, &sid, open, &body),
+            HubCall::Post { sid, open, body } => {
+                keys::ready_in(&self.state, &self.env, &body).await?;
+                self.post(user, &sid, open, &body)
+            }
             HubCall::Probe { sid, open } => self.probe(user, sid, open).await,
             HubCall::Probed { sid, open } => self.probed(user, &sid, open),
             HubCall::ProbeGone { sid } => {
