@@ -653,6 +653,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_service_key_in_the_place_of_its_hash_is_not_shown() {
+        for keys in [
+            r#"["nk_plain"]"#,
+            r#"[{"id":"a","sha256":"nk_plain","scopes":[]}]"#,
+            r#"[{"id":"a","sha256":"","scopes":["nk_plain"]}]"#,
+            r#"[{"nk_plain":1}]"#,
+        ] {
+            let errors = parse(&[("JWT_SECRET", SECRET), ("SERVICE_KEYS", keys)]).unwrap_err();
+            assert_eq!(errors.len(), 1);
+            assert!(
+                errors.iter().all(|error| !error.to_string().contains("nk_plain")),
+                "{errors:?}"
+            );
+        }
+    }
+
     const JWKS: &str =
         r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 

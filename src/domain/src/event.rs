@@ -1356,7 +1356,11 @@ mod tests {
         #[test]
         fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|presence:query|auth:refresh|join|ping|.{0,20}", argument in "(?s).{0,60}") {
             let data = EventData::new(&name).unwrap().json_arg(&Json::string(&argument));
-            let _ = ClientEvent::parse(Namespace::Root, &data);
+            match ClientEvent::parse(Namespace::Root, &data) {
+                Ok(event) => prop_assert_eq!(event.name(), name),
+                Err(EventError::Payload { event, .. }) => prop_assert_eq!(event, name),
+                Err(error) => prop_assert_eq!(error.event(), "unknown"),
+            }
         }
     }
 }

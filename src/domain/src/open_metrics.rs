@@ -1,4 +1,4 @@
-//! What `GET /v1/metrics` answers: OpenMetrics 1.0 text, gauges only
+//! What `GET /v1/metrics` answers: the text format of Prometheus and its kin in version 1.0, gauges only
 //! (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>).
 //!
 //! What can't be had is shown as down and not shown otherwise: a number that nobody knows is never 0.

@@ -23,7 +23,7 @@ use worker::{
 
 use crate::hub_rpc::{Greeting, HubCall, HubRequest, OpenCall};
 use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
-use crate::{clock, keys};
+use crate::{clock, keys, log};
 
 /// A connection whose client is not known yet.
 pub(crate) struct Relay {
@@ -153,7 +153,10 @@ impl Relay {
             };
             match stranger.on_text(clock::now(), &config.token_keys, &text) {
                 Heard::Nothing => {}
-                Heard::Answer(frame) => client.send_with_str(frame)?,
+                Heard::Answer(frame) => {
+                    log::refused(&self.env, &self.sid);
+                    client.send_with_str(frame)?;
+                }
                 Heard::Identified(identity) => {
                     let open = OpenCall {
                         identity,

@@ -19,6 +19,7 @@ use crate::http::{Refusal, body_text, harden, header};
 use crate::hub_rpc::Greeting;
 use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE};
 use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
+use crate::log::{PREFLIGHT, Trace};
 use crate::relay::{Relay, Start};
 use crate::{clock, engine_http, entropy, limits, settings};
 
@@ -31,10 +32,12 @@ pub(crate) async fn answer(
     request: Request,
     env: &Env,
     context: &Context,
+    trace: &Trace,
 ) -> std::result::Result<Response, Refusal> {
     let config = settings::load(env)?;
     let cors = Cors::of(&request)?;
     if request.method() == worker::Method::Options {
+        trace.operation(PREFLIGHT);
         return Ok(with_cors(cors.preflight("GET,POST")?, &config, &cors)?);
     }
     let query = EngineQuery::parse(request.url()?.query_pairs());
@@ -47,6 +50,7 @@ pub(crate) async fn answer(
         config: &config,
         query: &query,
         wishes,
+        trace,
     };
     let response = door.answer(request).await?;
     Ok(with_cors(response, &config, &cors)?)
@@ -79,6 +83,7 @@ struct Door<'a> {
     config: &'a Rc<Config>,
     query: &'a EngineQuery,
     wishes: Wishes,
+    trace: &'a Trace,
 }
 
 impl Door<'_> {
@@ -96,16 +101,27 @@ impl Door<'_> {
         };
         match self.query.check(method, upgrade) {
             Ok(EngineRequest::OpenPolling) => {
+                self.trace.operation("handshake.polling");
                 limits::handshake(self.env, &request).await?;
                 self.open_polling(&request).await
             }
             Ok(EngineRequest::OpenWebSocket) => {
+                self.trace.operation("handshake.websocket");
                 limits::handshake(self.env, &request).await?;
                 self.open_websocket(&request).await
             }
-            Ok(EngineRequest::Get(sid)) => self.poll(sid).await,
-            Ok(EngineRequest::Post(sid)) => self.post(sid, request).await,
-            Ok(EngineRequest::Upgrade(sid)) => self.upgrade(sid, &request).await,
+            Ok(EngineRequest::Get(sid)) => {
+                self.trace.operation("poll");
+                self.poll(sid).await
+            }
+            Ok(EngineRequest::Post(sid)) => {
+                self.trace.operation("post");
+                self.post(sid, request).await
+            }
+            Ok(EngineRequest::Upgrade(sid)) => {
+                self.trace.operation("upgrade");
+                self.upgrade(sid, &request).await
+            }
             Ok(EngineRequest::Misfit(sid)) => Ok(engine_http::refusal(match self.place(sid) {
                 Some(_) => EngineError::BadRequest,
                 None => EngineError::UnknownSid,
@@ -183,7 +199,7 @@ impl Door<'_> {
             None => return Ok(engine_http::refusal(EngineError::UnknownSid)?),
             Some(EngineSid::Hub { user, .. }) => (user, None),
             Some(EngineSid::Lobby { opened_at, .. }) => {
-                match by_lobby(self.lobby(sid, opened_at, LobbyCall::Poll).await?)? {
+                match self.by_lobby(self.lobby(sid, opened_at, LobbyCall::Poll).await?)? {
                     ByLobby::Forward(open, _) => (open.identity.user.clone(), Some(open)),
                     ByLobby::Answer(answer) => return Ok(answer),
                     ByLobby::Relay => return Ok(engine_http::refusal(EngineError::BadRequest)?),
@@ -221,7 +237,7 @@ impl Door<'_> {
                     refusal: refusal.into(),
                     wishes,
                 };
-                match by_lobby(self.lobby(sid, opened_at, call).await?)? {
+                match self.by_lobby(self.lobby(sid, opened_at, call).await?)? {
                     ByLobby::Forward(open, body) => {
                         (open.identity.user.clone(), Some(open), body.unwrap_or_default())
                     }
@@ -243,7 +259,7 @@ impl Door<'_> {
             None => return Ok(engine_http::refusal(EngineError::UnknownSid)?),
             Some(EngineSid::Hub { user, .. }) => (user, None),
             Some(EngineSid::Lobby { opened_at, .. }) => {
-                match by_lobby(self.lobby(sid, opened_at, LobbyCall::Upgrade).await?)? {
+                match self.by_lobby(self.lobby(sid, opened_at, LobbyCall::Upgrade).await?)? {
                     ByLobby::Forward(open, _) => (open.identity.user.clone(), Some(open)),
                     ByLobby::Relay => {
                         let refusal = self.identify(request).await?;
@@ -287,11 +303,33 @@ impl Door<'_> {
         .await
     }
 
+    fn by_lobby(&self, reply: LobbyReply) -> Result<ByLobby> {
+        let answer = match reply {
+            LobbyReply::Forward { open, body } => {
+                self.trace.user(&open.identity.user);
+                return Ok(ByLobby::Forward(open, body));
+            }
+            LobbyReply::Relay => return Ok(ByLobby::Relay),
+            LobbyReply::Payload(body) => engine_http::payload(&body),
+            LobbyReply::Taken => engine_http::taken(),
+            LobbyReply::Refused(error) => engine_http::refusal(error),
+            LobbyReply::Broken => Ok(engine_http::broken(400)),
+            LobbyReply::Moved => second_upgrade(),
+            LobbyReply::Unknown => engine_http::refusal(EngineError::BadRequest),
+        };
+        answer.map(ByLobby::Answer)
+    }
+
     fn place(&self, sid: &str) -> Option<EngineSid> {
-        EngineSid::parse(sid, &self.config.signer)
+        let place = EngineSid::parse(sid, &self.config.signer);
+        if let Some(EngineSid::Hub { user, .. }) = &place {
+            self.trace.user(user);
+        }
+        place
     }
 
     fn open_call(&self, identity: Identity) -> OpenCall {
+        self.trace.user(&identity.user);
         OpenCall {
             identity,
             wishes: self.wishes,
@@ -335,20 +373,6 @@ enum ByLobby {
     Answer(Response),
     /// The Worker takes the WebSocket.
     Relay,
-}
-
-fn by_lobby(reply: LobbyReply) -> Result<ByLobby> {
-    let answer = match reply {
-        LobbyReply::Forward { open, body } => return Ok(ByLobby::Forward(open, body)),
-        LobbyReply::Relay => return Ok(ByLobby::Relay),
-        LobbyReply::Payload(body) => engine_http::payload(&body),
-        LobbyReply::Taken => engine_http::taken(),
-        LobbyReply::Refused(error) => engine_http::refusal(error),
-        LobbyReply::Broken => Ok(engine_http::broken(400)),
-        LobbyReply::Moved => second_upgrade(),
-        LobbyReply::Unknown => engine_http::refusal(EngineError::BadRequest),
-    };
-    answer.map(ByLobby::Answer)
 }
 
 /// A session has one WebSocket: a further one is taken and closed, as the reference does.

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod deliveries;
+mod figures;
 mod logs;
 mod memberships;
 mod push;

@@ -25,7 +25,7 @@ use crate::http::json;
 use crate::hub_rpc::{Greeting, OpenCall};
 use crate::sockets::{Connection, Socket, broadcast, close};
 use crate::switchboard_rpc::{Haste, HubReply};
-use crate::{clock, entropy, keys, record, roster, socket_io};
+use crate::{clock, entropy, keys, log, record, roster, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,13 @@ struct Origin {
     namespace: Namespace,
     /// The id to answer under, when an answer is wanted.
     ack_id: Option<u64>,
+    /// Its name, when it is one of ours.
+    name: &'static str,
+    came_at: Timestamp,
 }
+
+/// What a client is answered to its event.
+type Done = std::result::Result<(Acknowledgement, Option<ServerEvent>), EventError>;
 
 impl Rest {
     pub(super) fn and(self, other: Self) -> Self {
@@ -74,10 +80,17 @@ impl Hub {
         let all = sockets.chain(polling.map(Connection::polling));
         let (silent, open): (Vec<_>, Vec<_>) =
             all.partition(|connection| connection.session.is_silent(now, &config.rules()));
+        drop(memory);
         for connection in silent {
             connection.close(CloseReason::PingTimeout);
+            self.note_ghost();
         }
         Ok(open)
+    }
+
+    fn note_ghost(&self) {
+        let ghosts = &mut self.memory.borrow_mut().ghosts;
+        *ghosts = ghosts.saturating_add(1);
     }
 
     /// The sessions of every open connection.
@@ -207,6 +220,7 @@ impl Hub {
                 } => {
                     self.memory.borrow_mut().behind = Behind::Yes;
                     self.connect(&mut connection, namespace, resume)?;
+                    self.log_connect(&connection.session, namespace);
                     #[cfg(feature = "conformance")]
                     crate::conformance::greet(&connection, namespace, &auth);
                     rest = Rest::CatchUp;
@@ -231,7 +245,12 @@ impl Hub {
                     ack_id,
                     event,
                 } => {
-                    let origin = Origin { namespace, ack_id };
+                    let origin = Origin {
+                        namespace,
+                        ack_id,
+                        name: event.as_ref().map_or_else(EventError::event, ClientEvent::name),
+                        came_at: clock::now(),
+                    };
                     rest = rest.and(self.on_event(&mut connection, origin, event)?);
                 }
                 Output::Close(reason) => self.close(&connection, reason)?,
@@ -293,6 +312,7 @@ impl Hub {
         }
         self.meet(head, &Claims::of(&connection.session.identity))?;
         self.move_on(&user)?;
+        self.recount_on_arrival(&user)?;
         let now = clock::now();
         let head = self.head(&user)?;
         let (kept, catch_up) = resume.decide(&head);
@@ -326,6 +346,20 @@ impl Hub {
             connection.emit_to(&joined, &authenticated, position);
         }
         self.send_missed(connection, &joined, catch_up, waiting, position)
+    }
+
+    fn log_connect(&self, session: &Session, namespace: Namespace) {
+        let joined = session
+            .namespaces
+            .iter()
+            .any(|joined| joined.namespace == namespace);
+        let outcome = if joined {
+            log::Outcome::Done
+        } else {
+            log::Outcome::Refused(log::REFUSED)
+        };
+        let user = Some(&session.identity.user);
+        log::event(&self.env, &session.sid, user, log::CONNECT, clock::now(), outcome);
     }
 
     /// Whether a connection may join a namespace beside the user's others. The protocol suites know no limit.
@@ -405,7 +439,7 @@ impl Hub {
                 }
             })
         })?;
-        self.store(outcome.stores)?;
+        self.store(outcome.stores, outcome.tally)?;
         for Emission { event, offset, .. } in &outcome.emissions {
             connection.emit_to(joined, event, *offset);
         }
@@ -430,7 +464,8 @@ impl Hub {
                 return Ok(rest);
             }
             Ok(ClientEvent::Refresh(token)) => {
-                let refreshed = self.refresh(connection, &token)?;
+                let refreshed = self.refresh(connection, &token);
+                let refreshed = refreshed.unwrap_or_else(|error| Err(server_error(error)));
                 if refreshed.is_ok() {
                     rest = Rest::CatchUp;
                 }
@@ -448,18 +483,32 @@ impl Hub {
             },
             Err(error) => Err(error),
         };
+        self.log_event(&connection.session, origin, &done);
         self.answer_event(connection, origin, done)?;
         Ok(rest)
     }
 
+    fn log_event(&self, session: &Session, origin: Origin, done: &Done) {
+        let outcome = match done {
+            Ok(_) => log::Outcome::Done,
+            Err(error) => log::Outcome::Refused(error.code()),
+        };
+        let user = Some(&session.identity.user);
+        log::event(
+            &self.env,
+            &session.sid,
+            user,
+            origin.name,
+            origin.came_at,
+            outcome,
+        );
+    }
+
     /// Tells the client what became of its event; what went wrong is told by `error` and by the ack.
-    fn answer_event(
-        &self,
-        connection: &Connection,
-        origin: Origin,
-        done: std::result::Result<(Acknowledgement, Option<ServerEvent>), EventError>,
-    ) -> Result<()> {
-        let Origin { namespace, ack_id } = origin;
+    fn answer_event(&self, connection: &Connection, origin: Origin, done: Done) -> Result<()> {
+        let Origin {
+            namespace, ack_id, ..
+        } = origin;
         let (acknowledgement, event) = match done {
             Ok(done) => done,
             Err(error) => (
@@ -493,11 +542,13 @@ impl Hub {
     ) -> Result<()> {
         let head = self.head(&connection.session.identity.user)?;
         let sharing = sharing(self.config()?.presence_scope, &head.memberships);
-        let (hub, sid) = (Rc::clone(self), connection.session.sid.clone());
+        let (hub, session) = (Rc::clone(self), connection.session.clone());
         self.state.wait_until(async move {
             let found = roster::presence_of(&hub.env, users, sharing.as_deref()).await;
             let done = found.map(|users| (Acknowledgement::Presence(users), None));
-            let answered = hub.answer_later(&sid, origin, done.map_err(server_error));
+            let done = done.map_err(server_error);
+            hub.log_event(&session, origin, &done);
+            let answered = hub.answer_later(&session.sid, origin, done);
             if let Err(error) = answered {
                 console_error!("a question about presence could not be answered: {error}");
             }
@@ -505,12 +556,7 @@ impl Hub {
         Ok(())
     }
 
-    fn answer_later(
-        &self,
-        sid: &str,
-        origin: Origin,
-        done: std::result::Result<(Acknowledgement, Option<ServerEvent>), EventError>,
-    ) -> Result<()> {
+    fn answer_later(&self, sid: &str, origin: Origin, done: Done) -> Result<()> {
         let connections = self.connections()?;
         match connections
             .iter()
@@ -534,6 +580,9 @@ impl Hub {
     }
 
     pub(super) fn close(&self, connection: &Connection, reason: CloseReason) -> Result<()> {
+        if reason == CloseReason::PingTimeout {
+            self.note_ghost();
+        }
         connection.close(reason);
         self.forget(&connection.session)
     }
@@ -566,6 +615,7 @@ impl Hub {
     /// The switchboard's tick: pings, and what is due besides.
     pub(super) fn tick(self: &Rc<Self>, user: &UserId, from: SwitchboardName) -> Result<HubReply> {
         self.beat(Session::on_tick)?;
+        self.recount_on_tick(user)?;
         self.finish();
         self.reply(user, from)
     }

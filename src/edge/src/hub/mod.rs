@@ -22,6 +22,7 @@ use std::rc::Rc;
 
 use dormouse_domain::alarm::{self, Needs};
 use dormouse_domain::config::Config;
+use dormouse_domain::delivery::Tally;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{Debt, Entry, Head};
 use dormouse_domain::limit::Admission;
@@ -40,6 +41,7 @@ use worker::{
 use crate::http::json;
 use crate::hub_rpc::{HubCall, HubRequest};
 use crate::instruments::{Unit, count};
+use crate::metrics::{self, Point};
 use crate::sockets::PollingTransport;
 use crate::storage::Storage;
 use crate::switchboard_rpc::Haste;
@@ -79,6 +81,10 @@ struct Memory {
     alarm: Alarm,
     due: Due,
     owed: Owed,
+    /// What the switchboard is yet to be told of deliveries.
+    tally: Tally,
+    /// Connections that were closed because of their silence since the alarm was last looked at.
+    ghosts: u64,
     /// When retention was last looked after.
     pruned_at: Option<Timestamp>,
     /// Whether the user has come and the record has not been asked since. Not lost while it matters: the
@@ -291,8 +297,11 @@ impl Hub {
             || memory.pruned_at.is_none()
     }
 
-    /// Sets the alarm when something is due before it.
+    /// Sets the alarm when something is due before it. It comes at the end of whatever moves connections, so what was
+    /// counted of them is written here.
     async fn arm(&self) -> Result<()> {
+        let ghosts = std::mem::take(&mut self.memory.borrow_mut().ghosts);
+        metrics::write(&self.env, &[(Point::GhostClosed, ghosts)]);
         let known = self.memory.borrow().alarm;
         let set = match known {
             Alarm::Known(set) => set,

@@ -11,7 +11,7 @@ mod fail_points;
 pub(crate) mod routes;
 
 #[cfg(feature = "instruments")]
-pub(crate) use self::counters::count;
+pub(crate) use self::counters::{count, note};
 #[cfg(feature = "instruments")]
 pub(crate) use self::fail_points::reach;
 
@@ -102,6 +102,10 @@ pub(crate) enum Unit {
 /// Counts nothing.
 #[cfg(not(feature = "instruments"))]
 pub(crate) const fn count(_unit: Unit, _by: usize) {}
+
+/// Notes nothing.
+#[cfg(not(feature = "instruments"))]
+pub(crate) const fn note(_point: &str, _value: u64) {}
 
 /// Never fails.
 #[cfg(not(feature = "instruments"))]

@@ -27,6 +27,7 @@ pub(crate) async fn answer(request: &Request, env: &Env, path: &[&str]) -> Resul
             Ok(Response::empty()?)
         }
         (Method::Get, ["ledger"]) => Ok(json(200, &counters::counted())?),
+        (Method::Get, ["points"]) => Ok(json(200, &counters::points())?),
         (Method::Delete, ["ledger"]) => {
             counters::reset();
             Ok(Response::empty()?)

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use dormouse_domain::config::Config;
+use dormouse_domain::delivery::Tally;
 use dormouse_domain::room::SharedRoom;
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::switchboard::alarm::{self, Deadlines, RESUME_MS};
@@ -41,7 +42,8 @@ use self::walking::Task;
 use crate::http::json;
 use crate::instruments::{Unit, count};
 use crate::switchboard_rpc::{
-    CountReply, Known, Missed, RoomReply, RosterQuery, RosterReply, SwitchboardCall, SwitchboardRequest,
+    CountReply, Known, Missed, RoomReply, RosterQuery, RosterReply, SwitchboardCall, SwitchboardFigures,
+    SwitchboardRequest,
 };
 use crate::{clock, settings};
 
@@ -61,6 +63,10 @@ struct Exchange {
     recent: RefCell<Recent>,
     reads: Gathering<Question, Missed>,
     debts: Gathering<Debt, ()>,
+    /// What hubs have said of deliveries and was not written yet, and how much they owed.
+    tally: Cell<Tally>,
+    depth: Cell<u64>,
+    written_at: Cell<Timestamp>,
     walks: RefCell<Walks>,
     tasks: RefCell<BTreeMap<u64, Rc<Task>>>,
     /// Walks that have come to the end and have hubs left to be tried again.
@@ -96,6 +102,9 @@ impl DurableObject for Switchboard {
             recent: RefCell::default(),
             reads: Gathering::default(),
             debts: Gathering::default(),
+            tally: Cell::default(),
+            depth: Cell::default(),
+            written_at: Cell::new(clock::now()),
             walks: RefCell::default(),
             tasks: RefCell::default(),
             retrying: RefCell::default(),
@@ -134,7 +143,7 @@ impl Exchange {
                 self.leave(&user, at)?;
                 Response::empty()
             }
-            SwitchboardCall::Settle { user, owed } => self.settle(user, owed).await,
+            SwitchboardCall::Settle { user, owed, tally } => self.settle(user, owed, tally).await,
             SwitchboardCall::FanOut(fan_out) => self.fan_out(&fan_out).await,
             SwitchboardCall::Emit(emit) => self.emit(emit),
             SwitchboardCall::Roster(query) => self.known(&query),
@@ -148,6 +157,19 @@ impl Exchange {
             SwitchboardCall::Count => {
                 let online = number(self.roster(|roster| roster.online())?);
                 json(200, &CountReply { online })
+            }
+            SwitchboardCall::Figures => {
+                let (online_users, rooms) =
+                    self.roster(|roster| (number(roster.online()), number(roster.rooms())))?;
+                let under_way = self.tasks.borrow();
+                let fan_outs = under_way.values().filter(|task| task.is_stored());
+                let figures = SwitchboardFigures {
+                    online_users,
+                    rooms,
+                    fan_outs_under_way: number(fan_outs.count()),
+                    hubs_in_debt: number(self.debts.len()),
+                };
+                json(200, &figures)
             }
             SwitchboardCall::Forget { user, at } => {
                 self.forget(&user, at)?;
