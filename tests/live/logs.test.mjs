@@ -165,6 +165,7 @@ test("nothing of what is said, and nobody who says it, is in the log", async () 
   const last = await marked.api("GET", "/healthz");
   await ofRequest(last, marked);
   const said = marked.log.join("\n");
+  assert.ok(marked.log.some((text) => text.startsWith("[error]")), "something has gone wrong");
   for (const secret of [...secrets, sid]) assert.ok(!said.includes(secret), `${secret} in\n${said}`);
   for (const written of lines(marked)) {
     assert.deepEqual(Object.keys(written).filter((name) => !MEMBERS.includes(name)), [], JSON.stringify(written));
