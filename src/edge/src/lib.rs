@@ -46,6 +46,8 @@ mod sockets;
 
 mod storage;
 
+mod alarm;
+
 mod dispatch;
 
 mod queue;
