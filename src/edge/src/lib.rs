@@ -47,6 +47,8 @@ mod sockets;
 
 mod storage;
 
+mod alarm;
+
 mod dispatch;
 
 mod queue;

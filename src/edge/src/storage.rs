@@ -675,18 +675,6 @@ impl Storage {
         count(Unit::ObjectRowsWritten, cursor.rows_written());
         Ok(rows)
     }
-
-    /// When the alarm is set for.
-    pub(crate) async fn alarm(&self) -> Result<Option<Timestamp>> {
-        let at = self.raw.get_alarm().await?;
-        Ok(at.and_then(|ms| u64::try_from(ms).ok()).map(Timestamp::from_ms))
-    }
-
-    /// Sets the alarm.
-    pub(crate) async fn set_alarm(&self, at: Timestamp) -> Result<()> {
-        count(Unit::AlarmsSet, 1);
-        self.raw.set_alarm(at.to_datetime()).await
-    }
 }
 
 /// A row of which nothing is wanted.

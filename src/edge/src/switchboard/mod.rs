@@ -39,6 +39,7 @@ use self::reading::Question;
 use self::settling::Debt;
 use self::storage::Storage;
 use self::walking::Task;
+use crate::alarm::Alarm;
 use crate::http::json;
 use crate::instruments::{Unit, count};
 use crate::switchboard_rpc::{
@@ -76,25 +77,16 @@ struct Exchange {
     news: RefCell<News>,
     report: RefCell<Report>,
     reporting: Cell<bool>,
-    alarm: Cell<Alarm>,
+    alarm: Alarm,
     #[cfg(feature = "instruments")]
     instance: String,
-}
-
-/// What is known of the object's alarm.
-#[derive(Clone, Copy, Default)]
-enum Alarm {
-    /// It has not been looked up since the object woke.
-    #[default]
-    Unknown,
-    /// It is set for this time, or not at all.
-    Known(Option<Timestamp>),
 }
 
 impl DurableObject for Switchboard {
     fn new(state: State, env: Env) -> Self {
         let exchange = Exchange {
             storage: Storage::new(&state),
+            alarm: Alarm::new(&state),
             state,
             env,
             roster: RefCell::default(),
@@ -113,7 +105,6 @@ impl DurableObject for Switchboard {
             news: RefCell::default(),
             report: RefCell::default(),
             reporting: Cell::default(),
-            alarm: Cell::default(),
             #[cfg(feature = "instruments")]
             instance: crate::entropy::sid().unwrap_or_default(),
         };
@@ -219,7 +210,7 @@ impl Exchange {
     }
 
     async fn on_alarm(self: &Rc<Self>) -> Result<()> {
-        self.alarm.set(Alarm::Known(None));
+        self.alarm.went_off();
         if self.board.borrow().is_none() {
             match self.storage.board()? {
                 Some(board) => self.wake(board.name)?,
@@ -265,17 +256,10 @@ impl Exchange {
 
     /// Sets the alarm when something is due before it.
     async fn arm(&self) -> Result<()> {
-        let set = match self.alarm.get() {
-            Alarm::Known(set) => set,
-            Alarm::Unknown => {
-                let stored = self.storage.alarm().await?;
-                // While it was looked up it may have gone off: then it is not set any more.
-                match self.alarm.get() {
-                    Alarm::Known(set) => set,
-                    Alarm::Unknown => stored,
-                }
-            }
-        };
+        self.alarm.arm(|set| self.alarm_to_set(set)).await
+    }
+
+    fn alarm_to_set(&self, set: Option<Timestamp>) -> Result<Option<Timestamp>> {
         let is_under_way = {
             let tasks = self.tasks.borrow();
             !self.retrying.borrow().is_empty() || tasks.values().any(|task| task.is_stored())
@@ -292,12 +276,7 @@ impl Exchange {
             tick,
             report,
         };
-        let to_set = alarm::to_set(set, &deadlines, now);
-        self.alarm.set(Alarm::Known(to_set.or(set)));
-        match to_set {
-            Some(at) => self.storage.set_alarm(at).await,
-            None => Ok(()),
-        }
+        Ok(alarm::to_set(set, &deadlines, now))
     }
 
     // ---- what is known ----
@@ -366,7 +345,7 @@ impl Exchange {
         }
         let info = Info {
             instance: &self.instance,
-            alarm_at: self.storage.alarm().await?,
+            alarm_at: self.alarm.look_up().await?,
             online: self.roster(|roster| roster.online())?,
             walks: self.walks.borrow().len(),
             jobs: self.storage.jobs()?.len(),

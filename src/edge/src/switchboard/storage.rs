@@ -6,13 +6,11 @@
 //! again costs none.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
 use dormouse_domain::id::UserId;
 use dormouse_domain::switchboard::board::Board;
 use dormouse_domain::switchboard::roster::{Member, Roster, Seen};
 use dormouse_domain::switchboard::walk::Progress;
-use dormouse_domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use worker::{Error, Result, SqlStorage, SqlStorageValue, State};
@@ -44,7 +42,6 @@ CREATE TABLE jobs (
 
 /// The switchboard's database.
 pub(super) struct Storage {
-    raw: Rc<worker::Storage>,
     sql: SqlStorage,
     /// Whether the tables were found; they never go again.
     found: Cell<bool>,
@@ -59,10 +56,8 @@ pub(super) struct Job {
 
 impl Storage {
     pub(super) fn new(state: &State) -> Self {
-        let raw = Rc::new(state.storage());
-        let sql = raw.sql();
+        let sql = state.storage().sql();
         Self {
-            raw,
             sql,
             found: Cell::default(),
         }
@@ -223,20 +218,6 @@ impl Storage {
     /// A walk is over.
     pub(super) fn end(&self, id: u64) -> Result<()> {
         self.write("DELETE FROM jobs WHERE id = ?1", vec![integer(id)?])
-    }
-
-    // ---- the alarm ----
-
-    /// When the alarm is set for.
-    pub(super) async fn alarm(&self) -> Result<Option<Timestamp>> {
-        let at = self.raw.get_alarm().await?;
-        Ok(at.and_then(|ms| u64::try_from(ms).ok()).map(Timestamp::from_ms))
-    }
-
-    /// Sets the alarm.
-    pub(super) async fn set_alarm(&self, at: Timestamp) -> Result<()> {
-        count(Unit::AlarmsSet, 1);
-        self.raw.set_alarm(at.to_datetime()).await
     }
 
     // ---- statements ----
