@@ -44,8 +44,9 @@ impl Point {
 
 /// Writes the points of which there is something to say.
 pub(crate) fn write(env: &Env, points: &[(Point, u64)]) {
-    let points = points.iter().filter(|(_, value)| *value > 0);
-    let Some(dataset) = bindings::metrics(env) else {
+    let mut points = points.iter().filter(|(_, value)| *value > 0).peekable();
+    // Most events have nothing to say, and the binding is looked up each time.
+    let Some(dataset) = points.peek().and_then(|_| bindings::metrics(env)) else {
         return;
     };
     for (point, value) in points {
