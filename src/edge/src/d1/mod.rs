@@ -47,6 +47,9 @@ impl Database {
     }
 
     async fn batch(&self, statements: Vec<D1PreparedStatement>) -> Result<Vec<D1Result>> {
+        if statements.is_empty() {
+            return Ok(Vec::new());
+        }
         count(Unit::RecordBatches, 1);
         count(Unit::RecordStatements, statements.len());
         let results = self.0.batch(statements).await?;
