@@ -23,7 +23,7 @@ pub(crate) enum Point {
     GhostClosed,
     /// By how much the counts of an inbox differed from its items.
     CounterDrift,
-    /// Deliveries the record was owed when it was written to.
+    /// The most deliveries the record was owed when it was written to.
     OutboxDepth,
 }
 
