@@ -103,6 +103,15 @@ pub(crate) enum Unit {
 #[cfg(not(feature = "instruments"))]
 pub(crate) const fn count(_unit: Unit, _by: usize) {}
 
+/// Counts the rows that a statement of an object has read and written. Not asked for in production: each is a call
+/// of the platform.
+pub(crate) fn count_rows(cursor: &worker::SqlCursor) {
+    if cfg!(feature = "instruments") {
+        count(Unit::ObjectRowsRead, cursor.rows_read());
+        count(Unit::ObjectRowsWritten, cursor.rows_written());
+    }
+}
+
 /// Never fails.
 #[cfg(not(feature = "instruments"))]
 pub(crate) async fn reach(_point: FailPoint) -> worker::Result<()> {
