@@ -32,7 +32,7 @@ use self::rows::{
 };
 use self::schema::{FROM_VERSION_1, FROM_VERSION_2, SCHEMA};
 use crate::d1::{OwedDelivery, from_number};
-use crate::instruments::{Unit, count};
+use crate::instruments::count_rows;
 
 const ITEM_COLUMNS: &str = "place, recipient_id, notification_id, created_at, content, read_at, seen_at, \
                             moved_at, removal, status, attempts, retries, due_at, delivered_at, via, \
@@ -671,8 +671,7 @@ impl Storage {
         }
         let cursor = self.sql.exec(sql, bound)?;
         let rows = cursor.to_array()?;
-        count(Unit::ObjectRowsRead, cursor.rows_read());
-        count(Unit::ObjectRowsWritten, cursor.rows_written());
+        count_rows(&cursor);
         Ok(rows)
     }
 }

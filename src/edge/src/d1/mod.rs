@@ -53,9 +53,11 @@ impl Database {
         count(Unit::RecordBatches, 1);
         count(Unit::RecordStatements, statements.len());
         let results = self.0.batch(statements).await?;
-        for meta in results.iter().filter_map(|result| result.meta().ok().flatten()) {
-            count(Unit::RecordRowsRead, meta.rows_read.unwrap_or_default());
-            count(Unit::RecordRowsWritten, meta.rows_written.unwrap_or_default());
+        if cfg!(feature = "instruments") {
+            for meta in results.iter().filter_map(|result| result.meta().ok().flatten()) {
+                count(Unit::RecordRowsRead, meta.rows_read.unwrap_or_default());
+                count(Unit::RecordRowsWritten, meta.rows_written.unwrap_or_default());
+            }
         }
         Ok(results)
     }

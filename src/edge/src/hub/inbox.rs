@@ -39,7 +39,7 @@ impl Hub {
         let recipient_id = entry.kind.notification_id().map(|id| id.recipient(user));
         self.bring(user, Room::User(user.clone()), entry).await?;
         let item = match recipient_id {
-            Some(id) => self.storage.item(id)?,
+            Some(id) => self.storage.bare_items(&[id])?.pop(),
             None => None,
         };
         self.finish();

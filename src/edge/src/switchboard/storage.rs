@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use worker::{Error, Result, SqlStorage, SqlStorageValue, State};
 
-use crate::instruments::{Unit, count};
+use crate::instruments::count_rows;
 use crate::switchboard_rpc::FanOut;
 
 /// The first version. What is told by JSON has a test in the domain that pins it.
@@ -255,8 +255,7 @@ impl Storage {
         }
         let cursor = self.sql.exec(sql, bound)?;
         let rows = cursor.to_array()?;
-        count(Unit::ObjectRowsRead, cursor.rows_read());
-        count(Unit::ObjectRowsWritten, cursor.rows_written());
+        count_rows(&cursor);
         Ok(rows)
     }
 }
