@@ -8,6 +8,7 @@ use dormouse_domain::config::{Config, MAX_PAYLOAD_BYTES};
 use dormouse_domain::engine_request::{EngineError, EngineQuery, EngineRequest, Method, Upgrade};
 use dormouse_domain::engine_sid::EngineSid;
 use dormouse_domain::heartbeat::Heartbeat;
+use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::wishes::{Keepalive, Wishes};
 use dormouse_protocol::engine;
@@ -17,7 +18,7 @@ use crate::cors::Cors;
 use crate::http::{Refusal, body_text, harden, header};
 #[cfg(not(feature = "conformance"))]
 use crate::hub_rpc::Greeting;
-use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE};
+use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE, TOO_MANY_OPEN};
 use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
 use crate::relay::{Relay, Start};
 use crate::{clock, engine_http, entropy, limits, settings};
@@ -48,7 +49,11 @@ pub(crate) async fn answer(
         query: &query,
         wishes,
     };
-    let response = door.answer(request).await?;
+    let path = request.path();
+    let response = match door.answer(request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(&path, &entropy::sid()?)?,
+    };
     Ok(with_cors(response, &config, &cors)?)
 }
 
@@ -128,7 +133,7 @@ impl Door<'_> {
                     sid,
                     open: self.open_call(identity),
                 };
-                Ok(HubRequest::new(user, call).exchange(self.env).await?)
+                admitted(HubRequest::new(user, call).exchange(self.env).await?)
             }
             Err(_) => {
                 // Nothing is created for it before it says something.
@@ -168,7 +173,7 @@ impl Door<'_> {
                     open: self.open_call(identity),
                     greeting: Greeting::Owed,
                 };
-                Ok(HubRequest::new(user, call).forward(self.env, request).await?)
+                admitted(HubRequest::new(user, call).forward(self.env, request).await?)
             }
             Err(refusal) => {
                 let sid = entropy::sid()?;
@@ -194,7 +199,7 @@ impl Door<'_> {
             sid: sid.to_owned(),
             open,
         };
-        Ok(HubRequest::new(user, call).exchange(self.env).await?)
+        admitted(HubRequest::new(user, call).exchange(self.env).await?)
     }
 
     async fn post(&self, sid: &str, mut request: Request) -> std::result::Result<Response, Refusal> {
@@ -235,7 +240,7 @@ impl Door<'_> {
             open,
             body,
         };
-        Ok(HubRequest::new(user, call).exchange(self.env).await?)
+        admitted(HubRequest::new(user, call).exchange(self.env).await?)
     }
 
     async fn upgrade(&self, sid: &str, request: &Request) -> std::result::Result<Response, Refusal> {
@@ -262,7 +267,7 @@ impl Door<'_> {
         if response.status_code() == SECOND_UPGRADE {
             return Ok(second_upgrade()?);
         }
-        Ok(response)
+        admitted(response)
     }
 
     fn relay(&self, sid: String, refusal: AuthError, start: Start) -> Result<Response> {
@@ -349,6 +354,16 @@ fn by_lobby(reply: LobbyReply) -> Result<ByLobby> {
         LobbyReply::Unknown => engine_http::refusal(EngineError::BadRequest),
     };
     answer.map(ByLobby::Answer)
+}
+
+/// What a hub answers, unless it takes no further connection of the user.
+fn admitted(answer: Response) -> std::result::Result<Response, Refusal> {
+    if answer.status_code() == TOO_MANY_OPEN {
+        return Err(Problem::new(Code::RateLimited)
+            .detail("the user has too many open connections")
+            .into());
+    }
+    Ok(answer)
 }
 
 /// A session has one WebSocket: a further one is taken and closed, as the reference does.
