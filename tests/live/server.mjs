@@ -71,6 +71,11 @@ class Server {
 
   // ---- the process ----
 
+  /** The process that leads the runtime's group. */
+  get pid() {
+    return this.#runtime?.pid;
+  }
+
   /** SIGKILL to the whole runtime, as a crash: nothing is flushed, closed or announced. */
   async kill() {
     if (this.#runtime === undefined) return;
@@ -306,6 +311,10 @@ class Runtime {
         resolve();
       });
     });
+  }
+
+  get pid() {
+    return this.#child.pid;
   }
 
   ask(command, args) {

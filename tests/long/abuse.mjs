@@ -1,0 +1,16 @@
+// make abuse: CONNECTIONS=2000 clients that say nothing true about who they are, and FRAMES=20000 frames of garbage, while one
+// client who behaves is pushed to all the time. No user's object may come of it, and no more memory than MEMORY_MB=200.
+import { abuse, tooMany } from "../live/abuse.mjs";
+
+const number = (name, fallback) => Number(process.env[name] ?? fallback);
+
+const figures = await abuse({
+  connections: number("CONNECTIONS", 2_000),
+  frames: number("FRAMES", 20_000),
+  memoryMb: number("MEMORY_MB", 200),
+  seed: number("SEED", 1),
+  bundle: "production",
+  report: (line) => console.log(line),
+});
+console.log(JSON.stringify({ ...figures, ...(await tooMany({ bundle: "production", report: (line) => console.log(line) })) }));
+process.exit(0);
