@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { abuse, tooMany } from "./abuse.mjs";
 
 test("a hundred strangers and a thousand frames of garbage create no user's object, and nobody who behaves notices", { timeout: 120_000 }, async () => {
-  const { pushes, connections, frames } = await abuse({ connections: 100, frames: 1_000, memoryMb: 200, seed: 7, bundle: "instruments" });
+  const { pushes, connections, frames } = await abuse({ connections: 100, frames: 1_000, memoryMb: 200, againMb: 100, seed: 7, bundle: "instruments" });
   assert.deepEqual([connections, frames], [100, 1_000]);
   assert.ok(pushes > 0);
 });

@@ -38,9 +38,8 @@ impl Hub {
     /// Begins a polling session.
     pub(super) async fn open_polling(&self, user: &UserId, sid: String, open: OpenCall) -> Result<Response> {
         let config = self.config()?;
-        let transport = match self.begin_polling(user, &sid, open)? {
-            Ok(transport) => transport,
-            Err(_) => return NoTransport::NotAdmitted.refusal(),
+        let Ok(transport) = self.begin_polling(user, &sid, open)? else {
+            return NoTransport::NotAdmitted.refusal();
         };
         let heartbeat = Connection::polling(&transport).session.heartbeat;
         let upgrades = [engine::Transport::Websocket];
