@@ -13,11 +13,11 @@ const MB = 1024 * 1024;
 
 /**
  * `connections` strangers, half of them by polling, and `frames` frames of garbage over them, against a server that counts no
- * handshakes; what it cost. They come in two waves: what the first takes the second has to make do with, or memory would grow with
- * whoever ever came, and not with those who are there at once. Throws when a user's object came of it, when memory grew by more
+ * handshakes; what it cost. They come in two waves, `restMs` apart: what the first takes the second has to make do with, or memory
+ * would grow with whoever ever came. Throws when a user's object came of it, when memory grew by more
  * than `memoryMb`, in the second wave by more than `againMb`, or when the client who behaves missed a push.
  */
-export async function abuse({ connections, frames, memoryMb, againMb, seed, bundle, report = () => {} }) {
+export async function abuse({ connections, frames, memoryMb, againMb, restMs = 0, seed, bundle, report = () => {} }) {
   const server = await startServer({ bundle, limits: { HANDSHAKES: 100_000_000 } });
   try {
     const witness = await connected(server.connect("witness"), PATIENT);
@@ -30,12 +30,18 @@ export async function abuse({ connections, frames, memoryMb, againMb, seed, bund
     const before = memory(server);
     let peak = before;
     const watching = setInterval(() => (peak = Math.max(peak, memory(server))), 200);
-    const begun = performance.now();
+    let seconds = 0;
     const wave = { server, connections: connections / 2, frames: frames / 2, random };
-    const first = await strangers(wave);
+    const timed = async () => {
+      const begun = performance.now();
+      const seen = await strangers(wave);
+      seconds += (performance.now() - begun) / 1000;
+      return seen;
+    };
+    const first = await timed();
+    await new Promise((resolve) => setTimeout(resolve, restMs));
     const peakOfFirst = peak;
-    const second = await strangers(wave);
-    const seconds = (performance.now() - begun) / 1000;
+    const second = await timed();
     clearInterval(watching);
     const { count, slowestMs } = await pushes.stop();
     const [grown, again] = [(peak - before) / MB, (peak - peakOfFirst) / MB];
