@@ -38,8 +38,8 @@ use dormouse_domain::push::{
     Body, MAX_CONTENT_BYTES, MAX_DATA_BYTES, MAX_DELIVER_AHEAD_MS, MAX_EXPIRE_AHEAD_MS, MAX_LABEL_CHARS,
     MAX_LINK_CHARS, MAX_RECIPIENTS, MAX_TITLE_CHARS, Push,
 };
-use dormouse_domain::recovery::{Offset, Pid};
 use dormouse_domain::queued_push::QueuedPush;
+use dormouse_domain::recovery::{Offset, Pid};
 use dormouse_domain::room::{Room, SharedRoom};
 use dormouse_domain::service_key::{self, ServiceKeys};
 use dormouse_domain::signature::Signer;
