@@ -25,7 +25,7 @@ const REFUSALS_TO_BAN: usize = 3;
 const BAN_MS: u64 = 60_000;
 
 /// What a connection has used up of [`MAX_EVENTS`]: a part of its attachment-record, so it costs no row and
-/// outlives eviction.
+/// outlives eviction. A connection by polling ends with its object, and the next one is a handshake more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventAllowance {
     /// When the window began.
