@@ -769,7 +769,7 @@ export interface components {
         Content: string | null;
         /** @description What sort of notification it is: the id of a type that was stored, or the type itself. */
         TypeOrId: string | components["schemas"]["NewType"] | null;
-        /** @description An object of your own: at most 16,384 bytes of JSON and 128 levels. */
+        /** @description An object of your own: at most 16,384 bytes of JSON and 127 levels. */
         Data: {
             [key: string]: unknown;
         } | null;

@@ -8,6 +8,7 @@ use dormouse_domain::config::{Config, MAX_PAYLOAD_BYTES};
 use dormouse_domain::engine_request::{EngineError, EngineQuery, EngineRequest, Method, Upgrade};
 use dormouse_domain::engine_sid::EngineSid;
 use dormouse_domain::heartbeat::Heartbeat;
+use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::wishes::{Keepalive, Wishes};
 use dormouse_protocol::engine;
@@ -17,7 +18,7 @@ use crate::cors::Cors;
 use crate::http::{Refusal, body_text, harden, header};
 #[cfg(not(feature = "conformance"))]
 use crate::hub_rpc::Greeting;
-use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE};
+use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE, TOO_MANY_OPEN};
 use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
 use crate::log::{PREFLIGHT, Trace};
 use crate::relay::{Relay, Start};
@@ -52,7 +53,11 @@ pub(crate) async fn answer(
         wishes,
         trace,
     };
-    let response = door.answer(request).await?;
+    let path = request.path();
+    let response = match door.answer(request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(&path, trace.request_id())?,
+    };
     Ok(with_cors(response, &config, &cors)?)
 }
 
@@ -144,7 +149,7 @@ impl Door<'_> {
                     sid,
                     open: self.open_call(identity),
                 };
-                Ok(HubRequest::new(user, call).exchange(self.env).await?)
+                admitted(HubRequest::new(user, call).exchange(self.env).await?)
             }
             Err(_) => {
                 // Nothing is created for it before it says something.
@@ -184,7 +189,7 @@ impl Door<'_> {
                     open: self.open_call(identity),
                     greeting: Greeting::Owed,
                 };
-                Ok(HubRequest::new(user, call).forward(self.env, request).await?)
+                admitted(HubRequest::new(user, call).forward(self.env, request).await?)
             }
             Err(refusal) => {
                 let sid = entropy::sid()?;
@@ -210,7 +215,7 @@ impl Door<'_> {
             sid: sid.to_owned(),
             open,
         };
-        Ok(HubRequest::new(user, call).exchange(self.env).await?)
+        admitted(HubRequest::new(user, call).exchange(self.env).await?)
     }
 
     async fn post(&self, sid: &str, mut request: Request) -> std::result::Result<Response, Refusal> {
@@ -251,7 +256,7 @@ impl Door<'_> {
             open,
             body,
         };
-        Ok(HubRequest::new(user, call).exchange(self.env).await?)
+        admitted(HubRequest::new(user, call).exchange(self.env).await?)
     }
 
     async fn upgrade(&self, sid: &str, request: &Request) -> std::result::Result<Response, Refusal> {
@@ -278,7 +283,7 @@ impl Door<'_> {
         if response.status_code() == SECOND_UPGRADE {
             return Ok(second_upgrade()?);
         }
-        Ok(response)
+        admitted(response)
     }
 
     fn relay(&self, sid: String, refusal: AuthError, start: Start) -> Result<Response> {
@@ -373,6 +378,16 @@ enum ByLobby {
     Answer(Response),
     /// The Worker takes the WebSocket.
     Relay,
+}
+
+/// What a hub answers, unless it takes no further connection of the user.
+fn admitted(answer: Response) -> std::result::Result<Response, Refusal> {
+    if answer.status_code() == TOO_MANY_OPEN {
+        return Err(Problem::new(Code::RateLimited)
+            .detail("the user has too many open connections")
+            .into());
+    }
+    Ok(answer)
 }
 
 /// A session has one WebSocket: a further one is taken and closed, as the reference does.

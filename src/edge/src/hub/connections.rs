@@ -7,7 +7,7 @@ use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEve
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{self, Emission, HasMore, Head, Listening, MAX_BATCH, Outcome, Store};
 use dormouse_domain::item::Item;
-use dormouse_domain::limit::{AdmissionError, MAX_OPEN_CONNECTIONS};
+use dormouse_domain::limit::{AdmissionError, may_open};
 use dormouse_domain::membership::Claims;
 use dormouse_domain::namespace::Namespace;
 use dormouse_domain::page::Filter;
@@ -22,7 +22,7 @@ use worker::{Error, Response, Result, WebSocket, WebSocketIncomingMessage, WebSo
 
 use super::{Behind, Hub};
 use crate::http::json;
-use crate::hub_rpc::{Greeting, OpenCall};
+use crate::hub_rpc::{Greeting, OpenCall, TOO_MANY_OPEN};
 use crate::sockets::{Connection, Socket, broadcast, close};
 use crate::switchboard_rpc::{Haste, HubReply};
 use crate::{clock, entropy, keys, log, record, roster, socket_io};
@@ -107,7 +107,9 @@ impl Hub {
             Greeting::Owed => entropy::sid()?,
             Greeting::Given { sid } => sid.clone(),
         };
-        let session = self.begin(user, sid, open)?;
+        let Ok(session) = self.begin(user, sid, open)? else {
+            return Ok(Response::empty()?.with_status(TOO_MANY_OPEN));
+        };
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         let connection = Connection::accept(&self.state, server, session)?;
         if greeting == Greeting::Owed {
@@ -123,13 +125,17 @@ impl Hub {
         Response::from_websocket(client)
     }
 
-    pub(super) fn begin(&self, user: &UserId, sid: String, open: OpenCall) -> Result<Session> {
+    /// A connection begins, if the user may open another.
+    pub(super) fn begin(
+        &self,
+        user: &UserId,
+        sid: String,
+        open: OpenCall,
+    ) -> Result<std::result::Result<Session, AdmissionError>> {
         let config = self.config()?;
         let others = self.connections()?;
-        if others.len() >= MAX_OPEN_CONNECTIONS {
-            return Err(Error::RustError(
-                "the user has too many open connections".to_owned(),
-            ));
+        if let Err(error) = may_open(others.len()) {
+            return Ok(Err(error));
         }
         if others.is_empty() {
             self.sight(user, Sighting::Lost)?;
@@ -139,7 +145,7 @@ impl Hub {
             .filter_map(|other| other.session.heartbeat.ping_at())
             .min();
         let now = clock::now();
-        Ok(Session::open(
+        Ok(Ok(Session::open(
             sid,
             open.identity,
             open.wishes,
@@ -147,7 +153,7 @@ impl Hub {
             next_tick,
             config.heartbeat,
             config.expiry,
-        ))
+        )))
     }
 
     // ---- packets ----

@@ -1,4 +1,4 @@
-//! Fail points and the ledger. In the production bundle every function here is empty.
+//! Fail points, the ledger and a clock that can be put forward. In the production bundle every function here is empty.
 //!
 //! A *fail point* stands between two steps; a test names one, and there the step fails or the event
 //! stops for ever (and the test kills the process). The *ledger* counts billable units.
@@ -9,11 +9,15 @@ mod counters;
 mod fail_points;
 #[cfg(feature = "instruments")]
 pub(crate) mod routes;
+#[cfg(feature = "instruments")]
+mod time;
 
 #[cfg(feature = "instruments")]
 pub(crate) use self::counters::{count, note};
 #[cfg(feature = "instruments")]
 pub(crate) use self::fail_points::reach;
+#[cfg(feature = "instruments")]
+pub(crate) use self::time::ahead_ms;
 
 /// Where an event can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,12 @@ pub(crate) fn count_rows(cursor: &worker::SqlCursor) {
         count(Unit::ObjectRowsRead, cursor.rows_read());
         count(Unit::ObjectRowsWritten, cursor.rows_written());
     }
+}
+
+/// The platform's clock is the clock.
+#[cfg(not(feature = "instruments"))]
+pub(crate) const fn ahead_ms() -> u64 {
+    0
 }
 
 /// Never fails.
