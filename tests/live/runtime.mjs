@@ -5,26 +5,29 @@ import { join } from "node:path";
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
 
 let miniflare;
+let options;
 let worker;
 
 const commands = {
-  async start({ options, bundle, persist, port, workers }) {
-    worker = options.name;
-    miniflare = new Miniflare(
-      convertV4MiniflareOptions({
-        host: "127.0.0.1",
-        port,
-        log: new Log(LogLevel.WARN),
-        logRequests: false,
-        cf: false,
-        unsafeTriggerHandlers: true,
-        resourcePersistencePath: persist,
-        handleStructuredLogs: ({ level, message }) => process.send({ log: `[${level}] ${message}` }),
-        workers: [{ ...options, ...modules(bundle) }, ...workers],
-      }),
-    );
+  async start({ options: own, bundle, persist, port, workers }) {
+    worker = own.name;
+    options = convertV4MiniflareOptions({
+      host: "127.0.0.1",
+      port,
+      log: new Log(LogLevel.WARN),
+      logRequests: false,
+      cf: false,
+      unsafeTriggerHandlers: true,
+      resourcePersistencePath: persist,
+      handleStructuredLogs: ({ level, message }) => process.send({ log: `[${level}] ${message}` }),
+      workers: [{ ...own, ...modules(bundle) }, ...workers],
+    });
+    miniflare = new Miniflare(options);
     return { url: String(await miniflare.ready) };
   },
+
+  /** Options anew are a workerd anew: Miniflare ends the one there is with SIGKILL. */
+  crash: () => miniflare.setOptions(options),
 
   async sql({ binding, statements }) {
     const db = await miniflare.getD1Database(binding);

@@ -9,6 +9,7 @@ use dormouse_domain::item::Item;
 use worker::{Delay, Result, console_error};
 
 use super::{Due, Hub, Owed};
+use crate::instruments::{Fault, is_planted};
 use crate::{clock, record};
 
 /// Items the clock bears on that are dealt with at once.
@@ -176,6 +177,9 @@ impl Hub {
         }
         let count = outbox.owed.len();
         let owed = std::mem::take(&mut outbox.owed);
+        if is_planted(Fault::DropOutbox) {
+            self.storage.strike_off(&outbox)?;
+        }
         self.settling.set(true);
         let settled = record::settle(&self.env, self.switchboard(user)?, user.clone(), owed).await;
         self.settling.set(false);
