@@ -10,8 +10,8 @@ const DEPARTMENTS = 2;
 const DEAD = "dormouse-pushes-dead";
 /** How often a push that is not answered is pushed again. */
 const ATTEMPTS = 5;
-/** How long what is scheduled waits. */
-const LATER_MS = 300;
+/** For when something is scheduled; it is made due before that. */
+const LATER_MS = 3_600_000;
 /** What happens, and how often in comparison. */
 const ACTIONS = {
   pushToUser: 8, pushToUsers: 3, pushWithoutKey: 2, repeat: 1, announce: 3, pushToRoom: 4, command: 8, join: 2, leave: 1,
@@ -145,7 +145,12 @@ export class Round {
 
   async _cron(user) {
     if (!this.#pushes.some(({ later, over }) => later && !over)) await this._schedule(user);
+    await this.#fallDue();
     await this.#server.cron();
+  }
+
+  #fallDue() {
+    return this.#server.db.run("UPDATE scheduled SET deliver_at = ?1", this.#begun);
   }
 
   /** A push that the queue could not bring is kept as a dead letter and replayed. */
@@ -239,10 +244,9 @@ export class Round {
   /** Brings what waits for its time. */
   async #passTime() {
     const waiting = this.#pushes.filter(({ later, over }) => later && !over);
-    const last = Math.max(0, ...waiting.map(({ deliver_at }) => Date.parse(deliver_at)));
-    await until(() => Date.now() > last);
-    const [left] = [() => this.#server.db.all("SELECT id FROM scheduled WHERE canceled_at IS NULL")];
+    const left = () => this.#server.db.all("SELECT id FROM scheduled");
     await this.#try("lost", "what was scheduled is delivered", async () => {
+      await this.#fallDue();
       await this.#server.cron();
       return (await left()).length === 0;
     });

@@ -131,6 +131,11 @@ class Server {
 
   // ---- what is inside ----
 
+  /** The process that everything of the runtime descends from. */
+  get pid() {
+    return this.#runtime.pid;
+  }
+
   /** The D1 database: `all` gives rows, `run` gives what changed, `batch` runs `{ sql, params }` in one transaction. */
   db = {
     all: async (sql, ...params) => (await this.db.batch([{ sql, params }]))[0].results,
@@ -309,6 +314,11 @@ class Runtime {
         resolve();
       });
     });
+  }
+
+  /** Of the child; workerd is a child of it. */
+  get pid() {
+    return this.#child.pid;
   }
 
   ask(command, args) {

@@ -14,7 +14,7 @@
 //! 6. [`switchboard_rpc`]: how switchboards are called, and call; [`roster`]: what is asked of many at once.
 //! 7. [`identity`], [`keys`]: whom a request is from, and by which keys; [`settings`], [`bindings`], [`clock`],
 //!    [`entropy`], [`http`], [`cors`], [`limits`]: small things everyone needs.
-//! 8. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
+//! 8. [`instruments`]: fail points, planted faults and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
 
 #![allow(
