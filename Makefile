@@ -220,7 +220,7 @@ fan-out: bundle ## one push to up to USERS=3000 users who are online in a room: 
 crowd: bundle-instruments ## what USERS=1000 users cost the record who come back, or acknowledge, at the same time
 	@$(NODE) tests/long/crowd.mjs
 
-chaos: bundle-instruments ## kill the runtime KILLS=1000 times, anywhere, and hold what was promised against what is there: [SEED=1] [FAULT=drop-outbox]
+chaos: bundle-instruments ## kill the runtime KILLS=1000 times, anywhere, and hold what was promised against what is there: [SERVERS=2] [SEED=1] [FAULT=drop-outbox]
 	@$(NODE) bench/chaos.mjs
 
 soak: bundle-instruments ## for SECONDS (300) clients come and go: memory, open files and alarms must be what they were

@@ -1,6 +1,6 @@
 // `make chaos`: the runtime is killed KILLS (1,000) times, at random moments and at every fail point. Prints what was done and
 // found; fails when a promise was broken. SEED repeats the choices of another run, not its timing; FAULT plants a fault, which
-// must be found; MINUTES (90) end it earlier.
+// must be found; MINUTES (90) end it earlier. SERVERS (2) runtimes are killed at the same time, each with a share of the kills.
 import { randomInt } from "node:crypto";
 import { chaosOnServer } from "./chaos/chaos.mjs";
 import { keep } from "./keep.mjs";
@@ -17,19 +17,30 @@ const number = (name, otherwise) => {
 
 const seed = number("SEED", randomInt(1, 2 ** 31));
 const kills = number("KILLS", 1_000);
+const servers = number("SERVERS", 2);
 console.log(`==> seed ${seed}`);
-const { wrong, figures, points } = await chaosOnServer({
-  kills,
-  seed,
-  ms: number("MINUTES", 90) * 60_000,
-  fault: process.env.FAULT || undefined,
-  note: (text) => console.log(`==> ${text}`),
-});
+const run = (i) =>
+  chaosOnServer({
+    kills: Math.ceil(kills / servers),
+    seed: seed + i,
+    ms: number("MINUTES", 90) * 60_000,
+    fault: process.env.FAULT || undefined,
+    note: (text) => console.log(`==> ${i}: ${text}`),
+  });
+const runs = await Promise.all(Array.from({ length: servers }, (_, i) => run(i)));
+const wrong = runs.flatMap((run) => run.wrong);
+const [figures, points] = [runs.map((run) => run.figures), runs.map((run) => run.points)].map(summed);
 for (const [name, value] of Object.entries(figures)) console.log(`${name.padEnd(24)}${String(value).padStart(8)}`);
 console.log(`\n${"fail point".padEnd(24)}${"killed".padStart(8)}${"failed".padStart(8)}`);
 for (const [name, { killed, failed }] of Object.entries(points)) {
   console.log(`${name.padEnd(24)}${String(killed).padStart(8)}${String(failed).padStart(8)}`);
 }
-for (const { kind, text } of wrong) console.log(`${kind}: ${text}`);
 if (wrong.length > 0) process.exitCode = 1;
-else if (figures.kills >= WORTH_KEEPING) keep("chaos", `make chaos KILLS=${kills} SEED=${seed}`, { figures, points });
+else if (figures.kills >= WORTH_KEEPING) keep("chaos", `make chaos KILLS=${kills} SERVERS=${servers} SEED=${seed}`, { figures, points });
+
+/** Numbers of the same name added up, however deep. */
+function summed(all) {
+  const names = Object.keys(all[0]);
+  const add = (values) => (typeof values[0] === "number" ? values.reduce((sum, value) => sum + value) : summed(values));
+  return Object.fromEntries(names.map((name) => [name, add(all.map((one) => one[name]))]));
+}

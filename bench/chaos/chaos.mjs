@@ -13,9 +13,9 @@ const VARS = { PING_INTERVAL_MS: "2000", PING_TIMEOUT_MS: "60000", SWITCHBOARDS:
 const WIDTH = 6;
 const MOST_TO_A_KILL_MS = 300;
 /** A point that nobody has come to by then is left for another time. */
-const MOST_TO_A_POINT_MS = 2_500;
-const KILLS_A_ROUND = 40;
-const KILLS_A_FULL_CHECK = 8;
+const MOST_TO_A_POINT_MS = 2_000;
+const KILLS_A_ROUND = 30;
+const KILLS_A_FULL_CHECK = 10;
 const TOUCHED = 3;
 /** Of so many kills one is at a fail point, and one after a point has failed; the others are at random moments. */
 const AT_A_POINT = 0.45;
@@ -68,7 +68,7 @@ class Chaos {
 
   async #round(name) {
     const { users, fault, note } = this.#options;
-    const round = new Round(this.#server, { name, users, dice: this.#dice, wrong: this.#wrong, figures: this.#figures });
+    const round = new Round(this.#server, { name, users, dice: this.#dice, wrong: this.#wrong, figures: this.#figures, note });
     await round.begin();
     for (let i = 1; i <= KILLS_A_ROUND && this.#goesOn(); i++) {
       await this.#cycle(round);
@@ -103,6 +103,7 @@ class Chaos {
     await this.#server.crash();
     await this.#prepare();
     await Promise.all(actors);
+    if (met && action === "stall" && POINTS[point].stallsOnly) round.missed();
     this.#note(point, met ? action : undefined);
   }
 

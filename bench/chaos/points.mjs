@@ -4,7 +4,8 @@ const LOST = ["nudge-received", "nudge-queued"];
 
 /**
  * `by` is the action that leads there, done again and again until the point is reached; without it, what happens anyway does.
- * `after` are points that must fail before. `stallsOnly`: in the production bundle nothing can fail there.
+ * `after` are points that must fail before. `stallsOnly`: in the production bundle nothing can fail there,
+ * and nothing else can happen there either: a client that hears of what came next, before the process is killed, misses this.
  */
 export const POINTS = {
   "push-before-commit": {},

@@ -31,13 +31,15 @@ export class Round {
   #before = 0;
   /** Users something was done with since they were last looked at. */
   #touched = new Set();
-  /** Changes of members are made one at a time, so that two of one user never overtake each other. */
-  #changing = new Set();
+  /** Changes of members that were asked for. Of one user there is one at a time, so that no two overtake each other. */
+  #changes = [];
   #wrong;
+  #note;
   figures;
 
-  constructor(server, { name, users, dice, wrong, figures }) {
-    [this.#server, this.#name, this.#dice, this.#wrong, this.figures] = [server, name, dice, wrong, figures];
+  constructor(server, { name, users, dice, wrong, figures, note }) {
+    [this.#server, this.#name, this.#dice] = [server, name, dice];
+    [this.#wrong, this.figures, this.#note] = [wrong, figures, note];
     this.#rooms = names(`room:${name}`, ROOMS);
     this.#departments = names(name, DEPARTMENTS);
     const report = (kind, text) => this.#report(kind, text);
@@ -48,6 +50,7 @@ export class Round {
 
   #report(kind, text) {
     this.#wrong.push({ kind, text });
+    this.#note(`${kind}: ${text}`);
   }
 
   /** Everybody comes for the first time: from here on they have what is announced, and what their department is told. */
@@ -121,10 +124,16 @@ export class Round {
   }
 
   async #change(user, method) {
-    if (this.#changing.has(user)) return;
-    this.#changing.add(user);
+    if (this.#changes.some((change) => change.user === user && change.ended === Infinity)) return;
     this.#touched.add(user);
-    await member(this.#server, method, this.#dice.pick(this.#rooms), user.name).finally(() => this.#changing.delete(user));
+    const change = { user, method, room: this.#dice.pick(this.#rooms), begun: performance.now(), ended: Infinity };
+    this.#changes.push(change);
+    await this.#ask(change);
+  }
+
+  async #ask(change) {
+    const answer = await member(this.#server, change.method, change.room, change.user.name).catch(() => undefined);
+    if (answer?.status === 204) change.ended = performance.now();
   }
 
   async _bounce(user) {
@@ -161,7 +170,8 @@ export class Round {
 
   #pushOf(to, { keyed = true, later = false, letter = false } = {}) {
     const title = `${this.#name} ${this.#pushes.length}`;
-    const push = { to, title, key: keyed ? title.replace(" ", "-") : undefined, later, letter };
+    const key = keyed ? title.replace(" ", "-") : undefined;
+    const push = { to, title, key, later, letter, begun: performance.now(), ended: Infinity };
     if (later) push.deliver_at = new Date(Date.now() + LATER_MS).toISOString();
     this.#pushes.push(push);
     for (const user of this.#users) if (to.includes(`user:${user.name}`)) this.#touched.add(user);
@@ -189,7 +199,10 @@ export class Round {
     }
     const { id } = body;
     if (push.id !== undefined && push.id !== id) this.#report("doubled", `${push.title} was ${push.id} and is ${id}`);
-    if (push.id === undefined) this.figures.answered += 1;
+    if (push.id === undefined) {
+      this.figures.answered += 1;
+      push.ended = performance.now();
+    }
     push.id = id;
   }
 
@@ -230,8 +243,18 @@ export class Round {
 
   // ---- after a crash ----
 
-  /** Pushes again what was not answered, each under its key. */
+  /** Something was stored of which clients were not told, while they were told of what came after it. */
+  missed() {
+    for (const user of this.#users) user.mayHaveMissed = true;
+  }
+
+  /** Asks again for what was not answered: pushes under their keys, and changes of members. */
   async repeat() {
+    for (const push of this.#pushes.filter(({ ended, key }) => ended === Infinity && key === undefined)) push.ended = performance.now();
+    for (const change of this.#changes.filter(({ ended }) => ended === Infinity)) {
+      for (let attempt = 0; attempt < ATTEMPTS && change.ended === Infinity; attempt++) await this.#ask(change);
+      if (change.ended === Infinity) this.#report("refused", `${change.method} of ${change.user.name} in ${change.room}`);
+    }
     for (const push of this.#pushes.filter(({ id, key }) => id === undefined && key !== undefined)) {
       for (let attempt = 0; attempt < ATTEMPTS && push.id === undefined; attempt++) {
         this.figures.retried += 1;
@@ -327,7 +350,8 @@ export class Round {
       if (found.some(({ waits }) => waits === 0) && push.id !== undefined) this.#checkPlaces(push, logs);
     }
     this.figures.checked_pushes += this.#pushes.length;
-    return { logs, titles: new Map(stored.map(({ id, title }) => [id, title])) };
+    const titles = new Map(this.#pushes.map((push) => [push.title, push]));
+    return { logs, pushes: new Map(stored.map(({ id, title }) => [id, titles.get(title)])) };
   }
 
   #checkPlaces({ id, title, to }, logs) {
@@ -338,17 +362,35 @@ export class Round {
     }
   }
 
-  /** What is a user's by the record: their own, what is for everybody, and that of the rooms they were in. */
-  #theirs({ name, departments }, { logs }) {
+  /**
+   * What is a user's by the record: their own, what is for everybody, and that of the rooms they were in. `may`: what was pushed to
+   * a room while the user was on the way into it or out of it.
+   */
+  #theirs(user, { logs, pushes }) {
+    const { name, departments } = user;
     const own = logs.get(`user:${name}`);
     const all = [own, logs.get("broadcast"), ...departments.map((department) => logs.get(`dept:${department}`))].flat();
+    const may = new Set();
     const spans = own.filter(({ kind }) => kind === "member_add" || kind === "member_remove");
     for (const room of this.#rooms) {
       const changes = spans.map(({ kind, ref }) => [kind, ...JSON.parse(ref)]).filter(([, of]) => of === room);
       const isIn = (n) => changes.findLast(([, , at]) => at < n)?.[0] === "member_add";
-      all.push(...logs.get(room).filter(({ n }) => isIn(n)));
+      const asked = this.#changes.filter((change) => change.user === user && change.room === room);
+      for (const entry of logs.get(room)) {
+        const push = pushes.get(entry.ref);
+        if (asked.some(({ begun, ended }) => begun < push.ended && ended > push.begun)) may.add(entry.ref);
+        else if (isIn(entry.n)) all.push(entry);
+      }
     }
-    return new Set(all.filter(({ kind }) => kind === "push").map(({ ref }) => ref));
+    const must = new Set(all.filter(({ kind }) => kind === "push").map(({ ref }) => ref));
+    return { must, may: may.difference(must) };
+  }
+
+  /** Where a push is in the logs of rooms, and when the user was put into those or taken out. */
+  #places(id, { name }, { logs }) {
+    const places = [...logs].flatMap(([room, log]) => log.filter(({ ref }) => ref === id).map(({ n }) => `${room} ${n}`));
+    const changes = logs.get(`user:${name}`).filter(({ kind }) => kind.startsWith("member_")).map(({ n, kind, ref }) => `${n} ${kind} ${ref}`);
+    return `${places.join(", ") || "not in the record"}${changes.length > 0 ? `; ${changes.join(", ")}` : ""}`;
   }
 
   async #deliveries() {
@@ -395,13 +437,12 @@ export class Round {
     this.figures.checked_items += listed.length;
     const ids = new Set(listed.map(({ id }) => id));
     if (ids.size !== listed.length) this.#report("doubled", `${name} lists something twice`);
-    const theirs = this.#theirs(user, record);
-    const title = (id) => record.titles.get(id) ?? id;
-    for (const id of theirs) if (!ids.has(id) && !user.mayHaveDeleted(id)) this.#report("lost", `${name} lacks ${title(id)}`);
-    for (const id of ids) if (!theirs.has(id)) this.#report("foreign", `${name} lists ${title(id)}, which is not theirs`);
-    for (const id of user.toldOf()) {
-      if (!theirs.has(id)) this.#report("foreign", `${name} was told of ${title(id)}, which is not theirs`);
-    }
+    const { must, may } = this.#theirs(user, record);
+    const isTheirs = (id) => must.has(id) || may.has(id);
+    const words = (id) => `${record.pushes.get(id)?.title ?? id} (${this.#places(id, user, record)})`;
+    for (const id of must) if (!ids.has(id) && !user.mayHaveDeleted(id)) this.#report("lost", `${name} lacks ${words(id)}`);
+    for (const id of ids) if (!isTheirs(id)) this.#report("foreign", `${name} lists ${words(id)}, which is not theirs`);
+    for (const id of user.toldOf()) if (!isTheirs(id)) this.#report("foreign", `${name} was told of ${words(id)}, which is not theirs`);
     const unread = items.filter(({ read_at }) => read_at === null).length;
     if (counts.unread !== unread) this.#report("counts", `${name} has ${unread} unread and counts ${counts.unread}`);
     const seqs = listed.map((item) => item.seq);

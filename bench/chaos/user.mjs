@@ -33,6 +33,8 @@ export class User {
   #report;
   #socket;
   #sent = -1;
+  /** Whether a gap in what the client was told is to be expected. */
+  mayHaveMissed = false;
   /** The change that each `seq` was, as the client was told. */
   told = new Map();
   /** Changes up to here may have come together, in a batch. */
@@ -134,10 +136,15 @@ export class User {
     return [...this.told.values()].filter((what) => what.startsWith("new ")).map((what) => what.slice(4));
   }
 
-  /** The changes up to `seq` that a client was never told of. */
+  /** The changes up to `seq` that the client was never told of. Of what had come and gone while it was away it is not told. */
   gaps(seq) {
+    const gone = new Set([...this.#items.values()].filter(({ possible }) => possible[0].folder === "deleted").map((item) => item.seq));
     const numbers = Array.from({ length: seq - (this.#base ?? seq) }, (_, i) => this.#base + 1 + i);
-    return numbers.filter((number) => number > this.#batched && !this.told.has(number));
+    const gaps = numbers.filter((number) => number > this.#batched && !this.told.has(number) && !gone.has(number));
+    if (!this.mayHaveMissed) return gaps;
+    for (const number of gaps) this.told.set(number, "never");
+    this.mayHaveMissed = false;
+    return [];
   }
 
   // ---- commands ----
