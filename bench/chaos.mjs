@@ -19,6 +19,7 @@ const seed = number("SEED", randomInt(1, 2 ** 31));
 const kills = number("KILLS", 1_000);
 const servers = number("SERVERS", 2);
 console.log(`==> seed ${seed}`);
+const begun = performance.now();
 const run = (i) =>
   chaosOnServer({
     kills: Math.ceil(kills / servers),
@@ -30,6 +31,7 @@ const run = (i) =>
 const runs = await Promise.all(Array.from({ length: servers }, (_, i) => run(i)));
 const wrong = runs.flatMap((run) => run.wrong);
 const [figures, points] = [runs.map((run) => run.figures), runs.map((run) => run.points)].map(summed);
+figures.minutes = Math.round((performance.now() - begun) / 60_000);
 for (const [name, value] of Object.entries(figures)) console.log(`${name.padEnd(24)}${String(value).padStart(8)}`);
 console.log(`\n${"fail point".padEnd(24)}${"killed".padStart(8)}${"failed".padStart(8)}`);
 for (const [name, { killed, failed }] of Object.entries(points)) {
