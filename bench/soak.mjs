@@ -3,9 +3,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { io } from "socket.io-client";
 import { until } from "../tests/live/client.mjs";
+import { Dice } from "../tests/live/dice.mjs";
 import { onServerInMemory } from "../tests/live/in_memory.mjs";
 import { attending, names } from "../tests/live/rooms.mjs";
-import { Dice } from "./chaos/dice.mjs";
 import { keep } from "./keep.mjs";
 import { memoryKib, openFiles } from "./workerd.mjs";
 

@@ -2,8 +2,8 @@
 // room pushes and reconnects go on. After each restart, what was promised is held against the lists, the record and the clients.
 import { setTimeout as delay } from "node:timers/promises";
 import { until } from "../../tests/live/client.mjs";
+import { Dice } from "../../tests/live/dice.mjs";
 import { onServerInMemory } from "../../tests/live/in_memory.mjs";
-import { Dice } from "./dice.mjs";
 import { POINTS } from "./points.mjs";
 import { Round } from "./round.mjs";
 
