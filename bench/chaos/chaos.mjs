@@ -1,6 +1,6 @@
 // A runtime that is killed again and again, at random moments and at every fail point, while pushes, acknowledgements, commands,
 // room pushes and reconnects go on. After each restart, what was promised is held against the lists, the record and the clients.
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as delay } from "node:timers/promises";
 import { until } from "../../tests/live/client.mjs";
 import { Dice } from "../../tests/live/dice.mjs";
 import { onServerInMemory } from "../../tests/live/in_memory.mjs";
@@ -106,7 +106,11 @@ class Chaos {
   }
 
   async #act(round, name) {
-    while (this.#acting) await round.act(name);
+    while (this.#acting) {
+      await round.act(name);
+      // Some actions find nothing to do and wait for nothing.
+      await nextTurn();
+    }
   }
 
   #draw() {

@@ -137,8 +137,7 @@ export class Round {
   }
 
   async _bounce(user) {
-    if (!user.online) return;
-    user.disconnect();
+    if (user.online) user.disconnect();
     user.connect();
     await until(() => user.isThere(), { timeout: 1_000 });
   }
