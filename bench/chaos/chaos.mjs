@@ -101,7 +101,7 @@ class Chaos {
     await this.#server.crash();
     await this.#prepare();
     await Promise.all(actors);
-    if (met && action === "stall" && POINTS[point].stallsOnly) round.missed();
+    if (armed && POINTS[point].stallsOnly) round.missed();
     this.#note(point, met ? action : undefined);
   }
 

@@ -477,12 +477,16 @@ export class Round {
   }
 
   /** The client was told of every change, and knows the counts. */
-  async #checkClient(user, { counts }) {
+  async #checkClient(user, listed) {
+    const { counts } = listed;
     const knows = () => user.counts?.seq === counts.seq && user.counts.unread === counts.unread;
     const what = () => `${user.name} knows ${JSON.stringify(user.counts)} of ${JSON.stringify(counts)}`;
     await this.#try("counts", what, knows);
     const gaps = user.gaps(counts.seq);
-    if (gaps.length > 0) this.#report("told", `${user.name} was never told of the changes ${gaps} of ${counts.seq}`);
+    if (gaps.length > 0) {
+      const items = listed.filter(({ seq }) => gaps.includes(seq)).map(({ id, seq }) => `${seq} is ${id}`);
+      this.#report("told", `${user.name} was never told of the changes ${gaps} of ${counts.seq}: ${items}; ${user.history()}`);
+    }
     this.figures.checked_changes += user.told.size;
   }
 }

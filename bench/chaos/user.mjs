@@ -2,6 +2,8 @@
 import { io } from "socket.io-client";
 
 const ACK_TIMEOUT_MS = 5_000;
+/** How much of what a client heard is kept, for a report. */
+const HISTORY = 60;
 const RECONNECTING = { reconnectionDelay: 30, reconnectionDelayMax: 150, randomizationFactor: 0.5 };
 const CHANGES = ["read", "unread", "archived", "unarchived", "deleted"].map((name) => `notification:${name}`);
 
@@ -45,6 +47,7 @@ export class User {
   /** What is known of each item: its `seq` and the states it may be in, more than one after a command without an answer. */
   #items = new Map();
   #readAlls = [];
+  #heard = [];
   #torn = [];
 
   constructor(server, name, departments, report) {
@@ -70,7 +73,11 @@ export class User {
       query: { token: this.token, ack: "on" },
       ...RECONNECTING,
     });
-    this.#socket.on("connect", () => (this.#sent = -1));
+    this.#socket.on("connect", () => {
+      this.#sent = -1;
+      this.#note(this.#socket.recovered ? "recovered" : "connected");
+    });
+    this.#socket.on("disconnect", (reason) => this.#note(reason));
     this.#socket.onAny((name, data) => this.#hear(name, data));
   }
 
@@ -89,6 +96,7 @@ export class User {
   }
 
   #hear(name, data) {
+    this.#note(`${name} ${data.seq ?? ""}`);
     if (name === "authenticated") {
       this.#base ??= data.seq;
       this.#count(data.unread, data.seq);
@@ -118,6 +126,11 @@ export class User {
     this.told.set(seq, what);
   }
 
+  #note(what) {
+    this.#heard.push(`${new Date().toISOString().slice(14, 23)} ${what}`);
+    if (this.#heard.length > HISTORY) this.#heard.shift();
+  }
+
   #count(unread, seq) {
     if (seq >= (this.counts?.seq ?? 0)) this.counts = { unread, seq };
   }
@@ -129,6 +142,11 @@ export class User {
       const read = this.#readAlls.some((before) => before >= seq) ? [{ ...FRESH, read: true }] : [];
       this.#items.set(id, { seq, possible: [FRESH, ...read] });
     } else if (known.seq !== seq) this.#report("told", `${id} was number ${known.seq} and is ${seq}`);
+  }
+
+  /** The last things that the client heard. */
+  history() {
+    return this.#heard.join("; ");
   }
 
   /** The ids of what a client was told is new. */
