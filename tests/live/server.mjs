@@ -32,10 +32,10 @@ export const servers = new Set();
  *
  * `vars` (texts) override those of wrangler.toml; null removes one. `persist` is a folder to keep (default: a temporary one,
  * removed at the end). `bundle` is "instruments" (default), "production" or "conformance". `workers` are the options of others
- * that run beside it.
+ * that run beside it. `inspected`: its heaps can be looked at.
  */
-export async function startServer({ vars = {}, persist, port, bundle = "instruments", workers = [] } = {}) {
-  const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle, workers });
+export async function startServer({ vars = {}, persist, port, bundle = "instruments", workers = [], inspected = false } = {}) {
+  const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle, workers, inspected });
   servers.add(server);
   try {
     await server.restart();
@@ -50,10 +50,11 @@ class Server {
   #temporary = mkdtempSync(join(tmpdir(), "dormouse-"));
   #bundle;
   #workers;
+  #inspected;
   #runtime;
   #sockets = new Set();
 
-  constructor({ vars, persist, port, bundle, workers }) {
+  constructor({ vars, persist, port, bundle, workers, inspected }) {
     const { key, record } = newServiceKey("test");
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
@@ -65,6 +66,7 @@ class Server {
     this.logged = 0;
     this.#bundle = BUNDLES[bundle];
     this.#workers = workers;
+    this.#inspected = inspected;
   }
 
   // ---- the process ----
@@ -92,6 +94,7 @@ class Server {
       persist: this.persist,
       port: this.port,
       workers: this.#workers,
+      inspected: this.#inspected,
     });
     await applyMigrations(this.db);
   }
@@ -161,6 +164,11 @@ class Server {
 
   evictAll(className = HUB) {
     return this.#runtime.ask("evictAll", { className });
+  }
+
+  /** Bytes in the JavaScript heap of each isolate, without garbage: ours is `core:user:dormouse`, the others are Miniflare's. */
+  heaps() {
+    return this.#runtime.ask("heaps");
   }
 
   /** The ids of the objects of a class that there are. */
