@@ -10,6 +10,7 @@ use crate::auth::AuthError;
 use crate::case::{PayloadCase, camel};
 use crate::change::{Change, Payload};
 use crate::command::{Command, Mark, Which};
+use crate::error::SocketNotificationError;
 use crate::id::{NotificationId, RecipientId, UserId};
 use crate::inbox::{Counts, HasMore, Redelivered};
 use crate::item::{Item, ListedItem};
@@ -280,22 +281,12 @@ struct Refusal<'a> {
 
 impl<'a> Refusal<'a> {
     /// Of an error, with its text.
-    const fn of(error: &EventError, message: &'a str) -> Self {
-        let details = match error {
-            EventError::RateLimited { retry_after_s } => Some(Details {
-                retry_after: *retry_after_s,
-            }),
-            EventError::Unknown(_)
-            | EventError::Payload { .. }
-            | EventError::Forbidden
-            | EventError::NotFound
-            | EventError::Token(_)
-            | EventError::Server => None,
-        };
+    fn of(error: &EventError, message: &'a str) -> Self {
+        let told = SocketNotificationError::from(error.clone()).told();
         Self {
-            code: error.code(),
+            code: told.code,
             message,
-            details,
+            details: told.retry_after_s.map(|retry_after| Details { retry_after }),
         }
     }
 }

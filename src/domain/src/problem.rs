@@ -2,10 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::auth::AuthError;
 use crate::json_object::Mistake;
-use crate::page::PageError;
-use crate::service_key::ServiceKeyError;
 
 /// Most mistakes named in one problem.
 pub const MAX_MISTAKES: usize = 100;
@@ -223,45 +220,6 @@ impl Problem {
     }
 }
 
-impl From<PageError> for Problem {
-    fn from(error: PageError) -> Self {
-        Self::parameter(error.parameter(), error.to_string())
-    }
-}
-
-impl From<AuthError> for Problem {
-    fn from(error: AuthError) -> Self {
-        let code = match error {
-            AuthError::Missing => Code::Unauthenticated,
-            AuthError::KeysUnavailable => Code::Unavailable,
-            AuthError::TooLong(_)
-            | AuthError::Malformed
-            | AuthError::Algorithm
-            | AuthError::Critical
-            | AuthError::UnknownKey
-            | AuthError::Signature
-            | AuthError::Expired
-            | AuthError::NotYetValid
-            | AuthError::Claim(_)
-            | AuthError::Revoked
-            | AuthError::UserMismatch => Code::InvalidCredential,
-        };
-        Self::new(code).detail(format!("{}: {error}", error.code()))
-    }
-}
-
-impl From<ServiceKeyError> for Problem {
-    fn from(error: ServiceKeyError) -> Self {
-        let code = match error {
-            ServiceKeyError::Token(error) => return error.into(),
-            ServiceKeyError::Missing => Code::Unauthenticated,
-            ServiceKeyError::Unknown | ServiceKeyError::Invalid => Code::InvalidCredential,
-            ServiceKeyError::Scope(_) => Code::Forbidden,
-        };
-        Self::new(code).detail(error.to_string())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
@@ -326,7 +284,7 @@ mod tests {
     #[test]
     fn a_wrong_parameter_is_named() {
         assert_eq!(
-            serde_json::to_string(&Problem::from(PageError::Limit)).unwrap(),
+            serde_json::to_string(&Problem::from(crate::page::PageError::Limit)).unwrap(),
             r#"{"type":"/problems/invalid-parameter","title":"A query parameter is not valid","status":400,"code":"invalid_parameter","errors":[{"parameter":"limit","detail":"limit must be a whole number from 1 to 100"}]}"#
         );
     }

@@ -8,16 +8,17 @@
 
 use dormouse_protocol::engine;
 use dormouse_protocol::socket::{
-    Decoder, Json, Kind, Object, Packet, Progress, connect_error_frame, connect_frame,
+    Decoder, Kind, Object, Packet, Progress, connect_error_frame, connect_frame,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{AuthError, Identity};
 use crate::case::PayloadCase;
 use crate::config::{ExpiryConfig, HeartbeatConfig, MAX_PAYLOAD_BYTES};
+use crate::error::SocketNotificationError;
 use crate::event::{ClientEvent, EventError, ServerEvent};
 use crate::heartbeat::{Beat, Heartbeat};
-use crate::limit::{AdmissionError, Allowed, EventAllowance};
+use crate::limit::{Allowed, EventAllowance};
 use crate::namespace::Namespace;
 use crate::recovery::{Offset, Pid, Resume};
 use crate::signature::Signer;
@@ -443,7 +444,10 @@ impl Session {
             Ok(()) => {}
             // A stock client never comes back after a refusal.
             Err(AuthError::KeysUnavailable) => return close(CloseReason::KeysUnavailable),
-            Err(error) => return vec![Output::Send(refusal_frame(&namespace.wire(), error))],
+            Err(error) => {
+                let refused = SocketNotificationError::from(error);
+                return vec![Output::Send(refused.connect_error(&namespace.wire()))];
+            }
         }
         if auth.ack.as_deref() == Some("on") {
             self.acknowledging = Acknowledging::Yes;
@@ -625,41 +629,6 @@ fn expire() -> Vec<Output> {
         }),
         Output::Close(CloseReason::TokenExpired),
     ]
-}
-
-/// The CONNECT_ERROR of a user who may open no further connection (DESIGN 10).
-#[must_use]
-pub fn admission_frame(
-    namespace: &dormouse_protocol::socket::Namespace<'_>,
-    error: AdmissionError,
-) -> String {
-    #[derive(Serialize)]
-    struct Data {
-        code: &'static str,
-        message: String,
-        retry_after: u64,
-    }
-    let data = Json::encode(&Data {
-        code: error.code(),
-        message: error.to_string(),
-        retry_after: error.retry_after_s(),
-    });
-    connect_error_frame(namespace, "Too many connections", data.ok().as_ref())
-}
-
-/// The CONNECT_ERROR a client gets instead of a namespace (DESIGN 3.4).
-#[must_use]
-pub fn refusal_frame(namespace: &dormouse_protocol::socket::Namespace<'_>, error: AuthError) -> String {
-    #[derive(Serialize)]
-    struct Data {
-        code: &'static str,
-        message: String,
-    }
-    let data = Json::encode(&Data {
-        code: error.code(),
-        message: error.to_string(),
-    });
-    connect_error_frame(namespace, "Authentication failed", data.ok().as_ref())
 }
 
 fn close(reason: CloseReason) -> Vec<Output> {

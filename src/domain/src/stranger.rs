@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use crate::auth::{AuthError, Identity};
 use crate::config::MAX_PAYLOAD_BYTES;
+use crate::error::SocketNotificationError;
 use crate::limit::AdmissionError;
 use crate::namespace::Namespace;
-use crate::session::{CloseReason, admission_frame, refusal_frame};
+use crate::session::CloseReason;
 use crate::time::Timestamp;
 use crate::token_keys::TokenKeys;
 
@@ -114,7 +115,9 @@ impl Stranger {
             Ok(identity) => Heard::Identified(identity),
             // A stock client never comes back after a refusal.
             Err(AuthError::KeysUnavailable) => Heard::Close(CloseReason::KeysUnavailable),
-            Err(error) => Heard::Answer(refusal_frame(&packet.namespace, error)),
+            Err(error) => {
+                Heard::Answer(SocketNotificationError::from(error).connect_error(&packet.namespace))
+            }
         }
     }
 }
@@ -127,7 +130,7 @@ pub fn not_admitted(frame: &str, error: AdmissionError) -> Option<String> {
     };
     match Decoder::default().text(&message) {
         Ok(Progress::Packet(packet)) if matches!(packet.kind, Kind::Connect { .. }) => {
-            Some(admission_frame(&packet.namespace, error))
+            Some(SocketNotificationError::from(error).connect_error(&packet.namespace))
         }
         Ok(_) | Err(_) => None,
     }

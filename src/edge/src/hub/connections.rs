@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use dormouse_domain::auth::AuthError;
+use dormouse_domain::error::SocketNotificationError;
 use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEvent};
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{self, Emission, HasMore, Head, Listening, MAX_BATCH, Outcome, Store};
@@ -14,7 +15,7 @@ use dormouse_domain::page::Filter;
 use dormouse_domain::polling::{Phase, UPGRADE_TIMEOUT_MS};
 use dormouse_domain::presence::{Presence, Sighting, reconcile, sharing};
 use dormouse_domain::recovery::{CatchUp, MAX_REPLAYED, Offset, Resume};
-use dormouse_domain::session::{CloseReason, Joined, Output, Rules, Session, admission_frame, refusal_frame};
+use dormouse_domain::session::{CloseReason, Joined, Output, Rules, Session};
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::time::Timestamp;
 use dormouse_protocol::socket::{AckData, Decoder};
@@ -309,11 +310,13 @@ impl Hub {
         let user = connection.session.identity.user.clone();
         let head = self.head(&user)?;
         if !head.accepts_token(connection.session.identity.issued_at) {
-            connection.send(&refusal_frame(&namespace.wire(), AuthError::Revoked));
+            let refused = SocketNotificationError::from(AuthError::Revoked);
+            connection.send(&refused.connect_error(&namespace.wire()));
             return Ok(());
         }
         if let Err(error) = self.admit(connection)? {
-            connection.send(&admission_frame(&namespace.wire(), error));
+            let refused = SocketNotificationError::from(error);
+            connection.send(&refused.connect_error(&namespace.wire()));
             return Ok(());
         }
         self.meet(head, &Claims::of(&connection.session.identity))?;
