@@ -126,6 +126,11 @@ class Server {
 
   // ---- what is inside ----
 
+  /** The process that everything of the runtime descends from. */
+  get pid() {
+    return this.#runtime.pid;
+  }
+
   /** The D1 database: `all` gives rows, `run` gives what changed, `batch` runs `{ sql, params }` in one transaction. */
   db = {
     all: async (sql, ...params) => (await this.db.batch([{ sql, params }]))[0].results,
@@ -265,7 +270,7 @@ class Server {
 }
 
 /** The child process that runs one Miniflare. */
-class Runtime {
+export class Runtime {
   #child;
   #exited;
   #asked = new Map();
@@ -299,6 +304,11 @@ class Runtime {
         resolve();
       });
     });
+  }
+
+  /** Of the child; workerd is a child of it. */
+  get pid() {
+    return this.#child.pid;
   }
 
   ask(command, args) {
@@ -344,7 +354,7 @@ function send(url, method, body, headers) {
 }
 
 /** A port that no outgoing connection is given: while a server is down, one could take it, or connect to itself. */
-async function freePort() {
+export async function freePort() {
   for (;;) {
     const port = randomInt(20_000, 30_000);
     if (await isFree(port)) return port;
