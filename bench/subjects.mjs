@@ -6,24 +6,26 @@
 import { fork } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { until } from "../tests/live/client.mjs";
 import { options } from "../tests/live/config.mjs";
 import { freePort, Runtime, startServer } from "../tests/live/server.mjs";
 
+/** Of what a subject logged before it failed. */
+const LOG_LINES = 10;
 const PEERS = join(import.meta.dirname, "peers");
 // No index beside the key: a push is one row.
 const FLOOR_SCHEMA =
   "CREATE TABLE notifications (room TEXT NOT NULL, id TEXT NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (room, id)) WITHOUT ROWID";
 
-/** Each gives a subject that has been started. */
+/** Each starts a subject, with its data in a folder of its own in `place`. */
 export const SUBJECTS = { dormouse, floor, node };
 
 /** The product, with the settings it comes with. */
-async function dormouse() {
-  const server = await startServer({ bundle: "production" });
+async function dormouse(place) {
+  const folder = mkdtempSync(join(place, "dormouse-bench-"));
+  const server = await startServer({ bundle: "production", persist: folder });
   return {
     url: server.url,
     pid: server.pid,
@@ -37,13 +39,17 @@ async function dormouse() {
     async delivered() {
       return (await server.db.all("SELECT count(*) AS count FROM deliveries WHERE status = 'delivered'"))[0].count;
     },
-    stop: () => server.stop(),
+    log: () => server.lastLines(LOG_LINES),
+    async stop() {
+      await server.stop();
+      remove(folder);
+    },
   };
 }
 
 /** The platform's floor, in the runtime that the product is in, with the same flags. */
-async function floor() {
-  const folder = mkdtempSync(join(tmpdir(), "dormouse-floor-"));
+async function floor(place) {
+  const folder = mkdtempSync(join(place, "dormouse-floor-"));
   const scratch = join(folder, "tmp");
   mkdirSync(scratch);
   const runtime = new Runtime(scratch, (line) => console.error(`floor: ${line}`));
@@ -80,8 +86,8 @@ async function floor() {
 }
 
 /** Socket.IO on Node. */
-async function node() {
-  const folder = mkdtempSync(join(tmpdir(), "dormouse-peer-"));
+async function node(place) {
+  const folder = mkdtempSync(join(place, "dormouse-peer-"));
   const port = await freePort();
   const { jwtSecret, serviceKey } = credentials();
   const child = fork(join(PEERS, "node/server.mjs"), {
