@@ -48,7 +48,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm room-storm \
-	fan-out crowd ledger bench bench-report \
+	fan-out crowd abuse ledger bench bench-report \
 	token key push watch clean distclean python wasm-target fmt clippy docs native layers size no-instruments fuzz \
 	codec-bench types types-check
 
@@ -216,6 +216,9 @@ room-storm: bundle-instruments ## USERS=300 users of rooms come, go and are push
 
 fan-out: bundle ## one push to up to USERS=3000 users who are online in a room: when the first has it, what each costs
 	@$(NODE) tests/long/fan_out.mjs
+
+abuse: bundle ## CONNECTIONS=2000 strangers and FRAMES=20000 frames of garbage: what they cost, and who notices
+	@$(NODE) tests/long/abuse.mjs
 
 crowd: bundle-instruments ## what USERS=1000 users cost the record who come back, or acknowledge, at the same time
 	@$(NODE) tests/long/crowd.mjs

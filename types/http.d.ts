@@ -312,6 +312,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the service measures of itself
+         * @description OpenMetrics 1.0: gauges of the record and of each switchboard. What can't be reached is shown as down and has no numbers; the answer is 200 all the same. Scope `status:read`.
+         */
+        get: operations["getMetrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/templates/{key}": {
         parameters: {
             query?: never;
@@ -749,7 +769,7 @@ export interface components {
         Content: string | null;
         /** @description What sort of notification it is: the id of a type that was stored, or the type itself. */
         TypeOrId: string | components["schemas"]["NewType"] | null;
-        /** @description An object of your own: at most 16,384 bytes of JSON and 128 levels. */
+        /** @description An object of your own: at most 16,384 bytes of JSON and 127 levels. */
         Data: {
             [key: string]: unknown;
         } | null;
@@ -2929,6 +2949,32 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PresenceCount"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Misconfigured"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getMetrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The gauges. */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/openmetrics-text": string;
                 };
             };
             401: components["responses"]["Unauthenticated"];

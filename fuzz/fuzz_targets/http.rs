@@ -12,10 +12,11 @@ use dormouse_domain::batch;
 use dormouse_domain::case::{PayloadCase, camel};
 use dormouse_domain::command::Command;
 use dormouse_domain::config::{HandshakeConfig, QueryToken};
+use dormouse_domain::custom_event::CustomEvent;
 use dormouse_domain::delivery::Delivery;
 use dormouse_domain::engine_request::{EngineQuery, Method, Upgrade};
 use dormouse_domain::engine_sid::EngineSid;
-use dormouse_domain::event::{ClientEvent, ServerEvent};
+use dormouse_domain::event::{ClientEvent, ServerEvent, is_reserved};
 use dormouse_domain::handshake::{Credentials, identify};
 use dormouse_domain::id::{MAX_NAME_BYTES, NotificationId, RecipientId, UserId};
 use dormouse_domain::idempotency::{IdempotencyKey, KEY_MEMBER, MAX_KEY_CHARS, fingerprint};
@@ -23,6 +24,7 @@ use dormouse_domain::inbox::Redelivered;
 use dormouse_domain::item::{Folder, Item, Receipt};
 use dormouse_domain::json_object::JsonObject;
 use dormouse_domain::markdown;
+use dormouse_domain::member_changes::{self, MemberChanges};
 use dormouse_domain::namespace::Namespace;
 use dormouse_domain::notification::{Content, Notification, NotificationType};
 use dormouse_domain::notification_type::{self, TypeId};
@@ -30,13 +32,15 @@ use dormouse_domain::operation::{Access, Operation, RouteError};
 use dormouse_domain::page::{Cursor, MAX_LIMIT, PageRequest, UserCursor, entity_tag, matches_entity_tag};
 use dormouse_domain::placeholder::{Data, Placeholder};
 use dormouse_domain::preferences::{MAX_MUTED, Preferences};
+use dormouse_domain::presence;
 use dormouse_domain::problem::{MAX_MISTAKES, Problem};
 use dormouse_domain::push::{
     Body, MAX_CONTENT_BYTES, MAX_DATA_BYTES, MAX_DELIVER_AHEAD_MS, MAX_EXPIRE_AHEAD_MS, MAX_LABEL_CHARS,
     MAX_LINK_CHARS, MAX_RECIPIENTS, MAX_TITLE_CHARS, Push,
 };
+use dormouse_domain::queued_push::QueuedPush;
 use dormouse_domain::recovery::{Offset, Pid};
-use dormouse_domain::room::Room;
+use dormouse_domain::room::{Room, SharedRoom};
 use dormouse_domain::service_key::{self, ServiceKeys};
 use dormouse_domain::signature::Signer;
 use dormouse_domain::status::RecipientsRequest;
@@ -466,10 +470,65 @@ fn bodies(text: &str) {
             Err(problem) => refused(&problem),
         }
     }
+    about_others(text);
     if let Ok(mut object) = JsonObject::parse_body(text) {
         object.take_text("reason", MAX_LABEL_CHARS);
         if let Err(problem) = object.finish() {
             refused(&problem);
+        }
+    }
+}
+
+/// The bodies of services about many users at once, and what a queue brings.
+fn about_others(text: &str) {
+    match CustomEvent::parse(text) {
+        Ok(event) => {
+            assert!((1..=MAX_RECIPIENTS).contains(&event.recipients.len()));
+            assert!((1..=MAX_LABEL_CHARS).contains(&event.name.chars().count()));
+            assert!(!is_reserved(&event.name));
+            assert!(event.rooms().count() > 0);
+            assert!(event.data.get().len() <= MAX_DATA_BYTES);
+        }
+        Err(problem) => refused(&problem),
+    }
+    match MemberChanges::parse(text) {
+        Ok(changes) => {
+            assert!(changes.users().count() > 0);
+            assert!(changes.add.is_disjoint(&changes.remove));
+        }
+        Err(problem) => refused(&problem),
+    }
+    match presence::parse_query(text) {
+        Ok(users) => assert!(!users.is_empty()),
+        Err(problem) => refused(&problem),
+    }
+    if let Err(problem) = QueuedPush::parse(text, NOW) {
+        refused(&problem);
+    }
+}
+
+/// The names of rooms: each room has one, and whose members can be changed is a department's or a room's.
+fn rooms(text: &str) {
+    let Ok(room) = Room::parse(text) else {
+        assert!(SharedRoom::parse(text).is_err());
+        assert!(member_changes::changeable_room(text).is_err());
+        return;
+    };
+    let name = room.to_string();
+    assert!(name == text || text == "announcements");
+    assert!(name.len() <= "user:".len() + MAX_NAME_BYTES || name == "admin:notifications");
+    assert!(!name.contains(char::is_control));
+    assert_eq!(Room::parse(&name).as_ref(), Ok(&room));
+    let changeable = member_changes::changeable_room(text);
+    match room {
+        Room::User(user) => {
+            assert_eq!(name, format!("user:{}", user.as_str()));
+            assert!(SharedRoom::parse(text).is_err() && changeable.is_err());
+        }
+        Room::Shared(shared) => {
+            assert_eq!(SharedRoom::parse(text).as_ref(), Ok(&shared));
+            let is_chosen = matches!(shared, SharedRoom::Dept(_) | SharedRoom::Named(_));
+            assert_eq!(changeable.ok(), is_chosen.then_some(shared));
         }
     }
 }
@@ -591,6 +650,7 @@ fn page(lookup: impl Fn(&str) -> Option<String>) {
 
 /// Texts that this service made, or did not.
 fn passed_back(text: &str) {
+    rooms(text);
     let user = UserId::parse("u1").expect("is an id");
     if let Ok(cursor) = Cursor::parse(text) {
         assert_eq!(Cursor::parse(&cursor.encode()), Ok(cursor));

@@ -9,7 +9,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use dormouse_domain::auth::{AuthError, Identity, Role};
 use dormouse_domain::case::PayloadCase;
 use dormouse_domain::command::{Command, Mark, Which};
-use dormouse_domain::config::{HeartbeatConfig, Timing};
+use dormouse_domain::config::{ExpiryConfig, HeartbeatConfig, Timing};
 use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEvent};
 use dormouse_domain::id::{NotificationId, RecipientId, UserId};
 use dormouse_domain::inbox::Head;
@@ -31,6 +31,10 @@ use libfuzzer_sys::fuzz_target;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const OPENED_AT_MS: u64 = 1_800_000_000_000;
 const SESSION_ENDS_AT_S: u64 = 1_800_003_600;
+const EXPIRY: ExpiryConfig = ExpiryConfig {
+    warning_ms: 60_000,
+    grace_ms: 25_000,
+};
 
 static KEYS: LazyLock<TokenKeys> = LazyLock::new(|| keys_of(SECRET));
 static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(SECRET));
@@ -255,7 +259,15 @@ impl Run {
         Self {
             now,
             heartbeat,
-            session: Session::open("engine".to_owned(), identity, wishes, now, next_tick, heartbeat),
+            session: Session::open(
+                "engine".to_owned(),
+                identity,
+                wishes,
+                now,
+                next_tick,
+                heartbeat,
+                EXPIRY,
+            ),
             decoder: Decoder::default(),
             closed: false,
             last_pid: None,
@@ -268,6 +280,7 @@ impl Run {
     fn rules(&self) -> Rules<'static> {
         Rules {
             keys: &KEYS,
+            expiry: EXPIRY,
             heartbeat: self.heartbeat,
             connect_timeout_ms: 45_000,
             keepalive_grace_ms: 120_000,

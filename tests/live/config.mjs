@@ -13,11 +13,15 @@ const { unstable_getMiniflareWorkerOptions, unstable_readConfig, unstable_splitS
 const CONFIG = join(ROOT, "wrangler.toml");
 const configs = new Map();
 
-/** The Worker's bindings and flags in an environment of wrangler.toml. `vars` override those of wrangler.toml; null removes one. */
-export function options(vars, environment) {
-  const { name, vars: preset, worker } = read(environment);
+/**
+ * The Worker's bindings and flags in an environment of wrangler.toml. `vars` override those of wrangler.toml; null removes one.
+ * `limits` do so for how much the rate-limiting bindings let through.
+ */
+export function options(vars, environment, limits = {}) {
+  const { name, vars: preset, worker: { ratelimits, ...worker } } = read(environment);
+  for (const [binding, limit] of Object.entries(limits)) ratelimits[binding].simple.limit = limit;
   const bindings = Object.entries({ ...preset, ...vars }).filter(([, value]) => value !== null);
-  return { ...worker, name, bindings: Object.fromEntries(bindings) };
+  return { ...worker, ratelimits, name, bindings: Object.fromEntries(bindings) };
 }
 
 function read(environment) {
@@ -26,7 +30,7 @@ function read(environment) {
     const { modulesRules, ...worker } = unstable_getMiniflareWorkerOptions(CONFIG, environment).workerOptions;
     configs.set(environment, { name, vars, worker });
   }
-  return configs.get(environment);
+  return structuredClone(configs.get(environment));
 }
 
 /** Brings a database up to date. Each file is one transaction, and is remembered in wrangler's own table. */

@@ -66,6 +66,7 @@ for (const [name, request] of Object.entries(REQUESTS)) {
     }
     const plain = await request({});
     assert.equal(plain.headers["access-control-allow-origin"], undefined);
+    assert.match(plain.headers.vary, /\borigin\b/i, "no cache gives it to a page");
   });
 }
 

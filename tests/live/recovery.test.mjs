@@ -548,7 +548,7 @@ test("every event the server sends ends with an offset", async () => {
   await nextEvent(socket, "auth_error");
   const names = new Set(socket.events.map(({ name }) => name));
   assert.deepEqual([...names].sort(), [
-    "auth_error", "authenticated", "error", "notification:archived", "notification:batch", "notification:deleted",
+    "auth:expiring", "auth_error", "authenticated", "error", "notification:archived", "notification:batch", "notification:deleted",
     "notification:new", "notification:read", "notification:unarchived", "notification:unread", "notifications:read_all",
     "notifications:seen", "pong", "unread:count",
   ]);

@@ -32,10 +32,10 @@ export const servers = new Set();
  *
  * `vars` (texts) override those of wrangler.toml; null removes one. `persist` is a folder to keep (default: a temporary one,
  * removed at the end). `bundle` is "instruments" (default), "production" or "conformance". `workers` are the options of others
- * that run beside it.
+ * that run beside it. `limits` are how much the rate-limiting bindings let through where it differs from wrangler.toml.
  */
-export async function startServer({ vars = {}, persist, port, bundle = "instruments", workers = [] } = {}) {
-  const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle, workers });
+export async function startServer({ vars = {}, persist, port, bundle = "instruments", workers = [], limits = {} } = {}) {
+  const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle, workers, limits });
   servers.add(server);
   try {
     await server.restart();
@@ -50,10 +50,11 @@ class Server {
   #temporary = mkdtempSync(join(tmpdir(), "dormouse-"));
   #bundle;
   #workers;
+  #limits;
   #runtime;
   #sockets = new Set();
 
-  constructor({ vars, persist, port, bundle, workers }) {
+  constructor({ vars, persist, port, bundle, workers, limits }) {
     const { key, record } = newServiceKey("test");
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
@@ -65,9 +66,15 @@ class Server {
     this.logged = 0;
     this.#bundle = BUNDLES[bundle];
     this.#workers = workers;
+    this.#limits = limits;
   }
 
   // ---- the process ----
+
+  /** The process that leads the runtime's group. */
+  get pid() {
+    return this.#runtime?.pid;
+  }
 
   /** SIGKILL to the whole runtime, as a crash: nothing is flushed, closed or announced. */
   async kill() {
@@ -87,7 +94,7 @@ class Server {
     this.#runtime = new Runtime(scratch, (line) => this.#record(line));
     const { options, applyMigrations } = await import("./config.mjs");
     await this.#runtime.ask("start", {
-      options: options(this.vars, this.#bundle.environment),
+      options: options(this.vars, this.#bundle.environment, this.#limits),
       bundle: this.#bundle.folder,
       persist: this.persist,
       port: this.port,
@@ -125,11 +132,6 @@ class Server {
   }
 
   // ---- what is inside ----
-
-  /** The process that everything of the runtime descends from. */
-  get pid() {
-    return this.#runtime.pid;
-  }
 
   /** The D1 database: `all` gives rows, `run` gives what changed, `batch` runs `{ sql, params }` in one transaction. */
   db = {
@@ -195,6 +197,11 @@ class Server {
   }
 
   // ---- the clock ----
+
+  /** Puts the clock of Worker and objects forward, for good. Alarms that are set already go off when they would have. */
+  putClockForward(ms) {
+    return this.#instrument("PUT", `clock/${ms}`);
+  }
 
   /** Fires a cron trigger and waits until the Worker is done with it. */
   async cron(expression = "* * * * *") {

@@ -11,6 +11,9 @@ const PATIENCE_MS: u64 = 300_000;
 /// How soon an attempt to reach the record is repeated, in milliseconds.
 pub const RETRY_MS: u64 = 30_000;
 
+/// How late an alarm may be before it is taken for lost, in milliseconds.
+pub(crate) const LOST_MS: u64 = 10_000;
+
 /// What a hub may have to wake up for.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs<'a> {
@@ -55,7 +58,17 @@ pub fn to_set(
         (Debt::Owed, Some(woken)) if woken <= now.after_ms(PATIENCE_MS) => due,
         (Debt::Owed, _) => Some(now.after_ms(RETRY_MS)),
     }?;
-    let early_enough = set.is_some_and(|set| set <= due);
+    unless_early_enough(set, due, now)
+}
+
+/// When to set an alarm to, for what is due: `None` when it is early enough as it is. One that should have gone off
+/// long ago is set again.
+pub(crate) fn unless_early_enough(
+    set: Option<Timestamp>,
+    due: Timestamp,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let early_enough = set.is_some_and(|set| set <= due && now.since(set) < LOST_MS);
     (!early_enough).then_some(due)
 }
 
@@ -98,6 +111,8 @@ mod tests {
             (None, online, Some(end)),
             (Some(end), online, None),
             (Some(now), online, None),
+            (Some(at(now.as_ms() + 1 - LOST_MS)), online, None),
+            (Some(at(now.as_ms() - LOST_MS)), online, Some(end)),
             (Some(end.after_ms(1)), online, Some(end)),
             (
                 None,
@@ -148,7 +163,7 @@ mod tests {
                 Some(now.after_ms(RETRY_MS)),
             ),
             (
-                Some(at(5)),
+                Some(now),
                 Needs {
                     debt: Debt::Owed,
                     ..nobody

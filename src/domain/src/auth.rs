@@ -115,6 +115,12 @@ impl AuthError {
 const YEAR_10000_S: i64 = 253_402_300_800;
 
 impl Identity {
+    /// When a session that began with the token ends unless it gets another, `grace_ms` after the token.
+    #[must_use]
+    pub const fn session_ends_at(&self, grace_ms: u64) -> Timestamp {
+        self.expires_at.after_ms(grace_ms)
+    }
+
     /// The identity that the claims of a valid token prove; `user_claim` names the user, if it is configured.
     ///
     /// # Errors

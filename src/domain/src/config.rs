@@ -111,6 +111,8 @@ variables! {
     PRESENCE_SCOPE = "dept";
     /// A department with more users online than this hears of nobody's presence: 0 to 100,000; 0 switches it off. With the scope `all` it is the number of all users online.
     PRESENCE_ROOM_LIMIT = "200";
+    /// `all`, `errors` or `off`: which requests and events the log has a line of. `errors`: those answered 4xx or 5xx, and those refused.
+    LOG_LINES = "all";
 }
 
 /// The largest packet or request body a client may send, in bytes (DESIGN 10).
@@ -160,8 +162,21 @@ pub struct Config {
     pub presence_scope: PresenceScope,
     /// In how large rooms they do.
     pub presence_room_limit: u64,
+    /// What the log has a line of.
+    pub log_lines: LogLines,
     /// Makes and checks what clients pass back.
     pub signer: Signer,
+}
+
+/// Which requests and events the log has a line of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLines {
+    /// All.
+    All,
+    /// Those that were refused or failed.
+    Errors,
+    /// None.
+    Off,
 }
 
 /// About whom clients on `/chat` hear, and may ask.
@@ -312,6 +327,16 @@ impl Config {
             )
             .unwrap_or(PresenceScope::Dept);
         let presence_room_limit = reader.integer(PRESENCE_ROOM_LIMIT, 0, 100_000);
+        let log_lines = reader
+            .choice(
+                LOG_LINES,
+                &[
+                    ("all", LogLines::All),
+                    ("errors", LogLines::Errors),
+                    ("off", LogLines::Off),
+                ],
+            )
+            .unwrap_or(LogLines::Off);
         match (recovery, ack_mode, payload_case) {
             (Some(recovery), Some(mode), Some(payload_case)) if reader.errors.is_empty() => Ok(Self {
                 token_keys,
@@ -334,6 +359,7 @@ impl Config {
                 switchboards: u32::try_from(switchboards).unwrap_or(1),
                 presence_scope,
                 presence_room_limit,
+                log_lines,
                 signer,
             }),
             _ => Err(reader.errors),
@@ -597,6 +623,7 @@ mod tests {
             ("ACK_MODE", "AUTO"),
             ("QUEUE_RETRY_DELAY_SECONDS", "601"),
             ("RETENTION_DAYS", "0"),
+            ("LOG_LINES", "none"),
         ])
         .unwrap_err();
         let names: Vec<_> = errors.iter().map(|error| error.name).collect();
@@ -616,6 +643,7 @@ mod tests {
                 "ACK_MODE",
                 "QUEUE_RETRY_DELAY_SECONDS",
                 "RETENTION_DAYS",
+                "LOG_LINES",
             ]
         );
         assert!(
@@ -623,6 +651,23 @@ mod tests {
                 .iter()
                 .all(|error| !error.to_string().contains("short-secret"))
         );
+    }
+
+    #[test]
+    fn a_service_key_in_the_place_of_its_hash_is_not_shown() {
+        for keys in [
+            r#"["nk_plain"]"#,
+            r#"[{"id":"a","sha256":"nk_plain","scopes":[]}]"#,
+            r#"[{"id":"a","sha256":"","scopes":["nk_plain"]}]"#,
+            r#"[{"nk_plain":1}]"#,
+        ] {
+            let errors = parse(&[("JWT_SECRET", SECRET), ("SERVICE_KEYS", keys)]).unwrap_err();
+            assert_eq!(errors.len(), 1);
+            assert!(
+                errors.iter().all(|error| !error.to_string().contains("nk_plain")),
+                "{errors:?}"
+            );
+        }
     }
 
     const JWKS: &str =

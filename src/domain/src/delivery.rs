@@ -201,6 +201,37 @@ impl DeliveryStatus {
     }
 }
 
+/// How many deliveries moved on, for those who watch the service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tally {
+    /// Confirmed for the first time.
+    pub delivered: u64,
+    /// Sent again.
+    pub retried: u64,
+    /// Not acknowledged in any attempt.
+    pub failed_for_good: u64,
+}
+
+impl Tally {
+    /// Counts one that was `before` and is `after`.
+    pub fn note(&mut self, before: Delivery, after: Delivery) {
+        let count = |happened: bool, count: u64| count.saturating_add(u64::from(happened));
+        let became = |status: DeliveryStatus| after.status() == status && before.status() != status;
+        self.delivered = count(became(DeliveryStatus::Delivered), self.delivered);
+        self.failed_for_good = count(became(DeliveryStatus::PermanentFailure), self.failed_for_good);
+        let again = before.attempts() > 0 && after.attempts() > before.attempts();
+        self.retried = count(again, self.retried);
+    }
+
+    /// Counts what others have counted as well.
+    pub const fn add(&mut self, other: Self) {
+        self.delivered = self.delivered.saturating_add(other.delivered);
+        self.retried = self.retried.saturating_add(other.retried);
+        self.failed_for_good = self.failed_for_good.saturating_add(other.failed_for_good);
+    }
+}
+
 impl Delivery {
     /// An item nobody was sent yet.
     pub const NEW: Self = Self::Pending(Tries {
@@ -1060,5 +1091,50 @@ pub(crate) mod tests {
             ..policy(AckMode::Required)
         };
         assert_eq!(sent(1, 0).on_timer(&once, BOTH, DUE), for_good(1, 0));
+    }
+
+    #[test]
+    fn what_becomes_of_deliveries_is_counted_once() {
+        let tries = |attempts| Tries { attempts, retries: 0 };
+        let sent = |attempts| Delivery::Sent {
+            tries: tries(attempts),
+            ack_by: DUE,
+        };
+        let delivered = Delivery::Delivered {
+            attempts: 2,
+            at: DUE,
+            via: Via::Ack,
+        };
+        let failed = Delivery::PermanentFailure(tries(2));
+        for (before, after, expected) in [
+            (Delivery::NEW, Delivery::NEW, (0, 0, 0)),
+            (Delivery::NEW, sent(1), (0, 0, 0)),
+            (sent(1), sent(2), (0, 1, 0)),
+            (sent(2), delivered, (1, 0, 0)),
+            (sent(1), delivered, (1, 1, 0)),
+            (delivered, delivered, (0, 0, 0)),
+            (sent(2), failed, (0, 0, 1)),
+            (failed, failed, (0, 0, 0)),
+            (failed, delivered, (1, 0, 0)),
+        ] {
+            let mut tally = Tally::default();
+            tally.note(before, after);
+            let counted = (tally.delivered, tally.retried, tally.failed_for_good);
+            assert_eq!(counted, expected, "{before:?} {after:?}");
+            tally.add(tally);
+            assert_eq!(tally.delivered, 2 * expected.0);
+        }
+    }
+
+    #[test]
+    fn a_tally_between_objects_has_a_pinned_shape() {
+        let tally = Tally {
+            delivered: 1,
+            retried: 2,
+            failed_for_good: 3,
+        };
+        let json = r#"{"delivered":1,"retried":2,"failed_for_good":3}"#;
+        assert_eq!(serde_json::to_string(&tally).ok().as_deref(), Some(json));
+        assert_eq!(serde_json::from_str::<Tally>(json).ok(), Some(tally));
     }
 }

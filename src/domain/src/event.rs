@@ -386,6 +386,21 @@ pub enum EventError {
 }
 
 impl EventError {
+    /// The name of the event, when it is one of ours and known: what a client makes up is not to be written
+    /// down.
+    #[must_use]
+    pub const fn event(&self) -> &'static str {
+        match self {
+            Self::Payload { event, .. } => event,
+            Self::Unknown(_)
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::Token(_)
+            | Self::RateLimited { .. }
+            | Self::Server => "unknown",
+        }
+    }
+
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -402,6 +417,21 @@ impl EventError {
 }
 
 impl ClientEvent {
+    /// The event's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Acknowledge(_) => "notification:acknowledge",
+            Self::Command(Command::Mark { mark, .. }) => marking(*mark),
+            Self::Command(Command::ReadAll { .. }) => "mark:all:read",
+            Self::Command(Command::Seen { .. }) => "mark:seen",
+            Self::Join(_) => "join",
+            Self::PresenceQuery(_) => "presence:query",
+            Self::Refresh(_) => "auth:refresh",
+            Self::Ping => "ping",
+        }
+    }
+
     /// Reads an event that was sent on `namespace`.
     ///
     /// # Errors
@@ -465,12 +495,22 @@ fn unknown(name: &str) -> EventError {
 }
 
 const MARKS: [(&str, Mark); 5] = [
-    ("mark:read", Mark::Read),
-    ("mark:unread", Mark::Unread),
-    ("notification:archive", Mark::Archive),
-    ("notification:unarchive", Mark::Unarchive),
-    ("notification:delete", Mark::Delete),
+    (marking(Mark::Read), Mark::Read),
+    (marking(Mark::Unread), Mark::Unread),
+    (marking(Mark::Archive), Mark::Archive),
+    (marking(Mark::Unarchive), Mark::Unarchive),
+    (marking(Mark::Delete), Mark::Delete),
 ];
+
+const fn marking(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Read => "mark:read",
+        Mark::Unread => "mark:unread",
+        Mark::Archive => "notification:archive",
+        Mark::Unarchive => "notification:unarchive",
+        Mark::Delete => "notification:delete",
+    }
+}
 
 /// An object's members as `T`; serde alone would read a struct from a list as well.
 fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
@@ -1316,7 +1356,11 @@ mod tests {
         #[test]
         fn any_event_is_read_or_refused(name in "notification:(acknowledge|archive|unarchive|delete)|mark:(read|unread|all:read|seen)|presence:query|auth:refresh|join|ping|.{0,20}", argument in "(?s).{0,60}") {
             let data = EventData::new(&name).unwrap().json_arg(&Json::string(&argument));
-            let _ = ClientEvent::parse(Namespace::Root, &data);
+            match ClientEvent::parse(Namespace::Root, &data) {
+                Ok(event) => prop_assert_eq!(event.name(), name),
+                Err(EventError::Payload { event, .. }) => prop_assert_eq!(event, name),
+                Err(error) => prop_assert_eq!(error.event(), "unknown"),
+            }
         }
     }
 }

@@ -48,7 +48,7 @@ pub const KEY_MEMBER: &str = "idempotency_key";
 
 /// SHA-256 in hexadecimal of a JSON body, blind to spacing, to the order of members and to the key
 /// itself: a push is the same whichever way its key was given.
-/// A body too deep to be compared by value (over 128 levels) is taken byte by byte.
+/// A body too deep to be compared by value (over 127 levels) is taken byte by byte.
 #[must_use]
 pub fn fingerprint(body: &str) -> String {
     let canonical = serde_json::from_str::<Value>(body).map(|mut value| {

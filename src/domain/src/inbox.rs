@@ -7,10 +7,11 @@
 
 //!
 //! [`Head`] is the inbox as a whole; `edit` is every way to change it; `sending` is for clients that
-//! come back.
+//! come back; `recount` holds the counts against the items.
 
 mod edit;
 mod head;
+mod recount;
 mod sending;
 
 use std::rc::Rc;
@@ -19,10 +20,11 @@ use serde::{Deserialize, Serialize};
 
 use self::edit::Edit;
 pub use self::head::{Counts, Erasure, Head, Place};
+pub use self::recount::{drift, recount, recount_is_due};
 pub use self::sending::{HasMore, Redelivered, batch, gather, replay};
 use crate::change::{Change, ItemChanged, ItemDeleted, ReadAll, Seen};
 use crate::command::Mark;
-use crate::delivery::{DeliveryPolicy, Listeners, Via};
+use crate::delivery::{DeliveryPolicy, Listeners, Tally, Via};
 use crate::event::ServerEvent;
 use crate::id::NotificationId;
 use crate::item::{Folder, Item, Removal};
@@ -167,6 +169,8 @@ pub struct Outcome {
     pub stores: Vec<Store>,
     /// Then send these, in order.
     pub emissions: Vec<Emission>,
+    /// What became of single deliveries by it.
+    pub tally: Tally,
 }
 
 /// An event for a user's sockets.

@@ -12,7 +12,7 @@
 //! 6. [`inbox`] with its [`item`]s and [`change`]s, [`command`], [`preferences`], [`delivery`], [`alarm`]: what becomes of it.
 //! 7. [`session`] with its [`namespace`], [`wishes`] and [`heartbeat`]; [`stranger`], [`polling`], [`recovery`], [`event`], [`case`], [`presence`]: the connections that hear of it.
 //! 8. `conformance`: what the official protocol suites expect, in a build of its own.
-//! 9. [`operation`], [`page`], [`user_list`], [`problem`]: what callers over HTTP ask for and get.
+//! 9. [`operation`], [`page`], [`user_list`], [`problem`], [`open_metrics`]: what callers over HTTP ask for and get.
 
 pub mod time;
 
@@ -113,6 +113,8 @@ pub mod presence;
 pub mod conformance;
 
 pub mod operation;
+
+pub mod open_metrics;
 
 pub mod page;
 

@@ -25,7 +25,7 @@ const REFUSALS_TO_BAN: usize = 3;
 const BAN_MS: u64 = 60_000;
 
 /// What a connection has used up of [`MAX_EVENTS`]: a part of its attachment-record, so it costs no row and
-/// outlives eviction.
+/// outlives eviction. A connection by polling ends with its object, and the next one is a handshake more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventAllowance {
     /// When the window began.
@@ -87,7 +87,8 @@ impl EventAllowance {
 }
 
 /// Who may open a further connection. Kept in memory only: who is forgiven too early is refused again as long
-/// as the connections are too many, for those are counted anew each time.
+/// as the connections are too many, for those are counted anew each time. What is lost with it is at most the
+/// rest of a ban of somebody who has few connections by then, and an object that is tried at does not forget.
 #[derive(Clone, Debug, Default)]
 pub struct Admission {
     refused_at: Vec<Timestamp>,
@@ -97,8 +98,8 @@ pub struct Admission {
 /// Why a user may open no further connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmissionError {
-    /// There are [`MAX_CONNECTIONS`] already.
-    #[error("the user has 100 connections")]
+    /// There are [`MAX_CONNECTIONS`] already, or [`MAX_OPEN_CONNECTIONS`].
+    #[error("the user has too many connections")]
     TooManyConnections {
         /// Seconds after which it may be tried again.
         retry_after_s: u64,
@@ -154,6 +155,22 @@ impl Admission {
             retry_after_s: seconds(BAN_MS),
         })
     }
+}
+
+/// Why a user who has [`MAX_OPEN_CONNECTIONS`] may open no other.
+pub const NO_MORE_OPEN: AdmissionError = AdmissionError::TooManyConnections {
+    retry_after_s: BAN_MS / 1_000,
+};
+
+/// Whether a user may open a connection beside `open` others, whatever those have joined.
+///
+/// # Errors
+/// [`AdmissionError::TooManyConnections`].
+pub const fn may_open(open: usize) -> Result<(), AdmissionError> {
+    if open < MAX_OPEN_CONNECTIONS {
+        return Ok(());
+    }
+    Err(NO_MORE_OPEN)
 }
 
 /// Whole seconds, rounded up, at least 1.
@@ -219,6 +236,18 @@ mod tests {
         );
         assert_eq!(admit(0, 119_999), Ok(()));
         assert_eq!(admit(100, 119_999), too_many);
+    }
+
+    #[test]
+    fn two_hundred_connections_are_open_at_most() {
+        assert_eq!(may_open(0), Ok(()));
+        assert_eq!(may_open(199), Ok(()));
+        for open in [200, usize::MAX] {
+            assert_eq!(
+                may_open(open),
+                Err(AdmissionError::TooManyConnections { retry_after_s: 60 })
+            );
+        }
     }
 
     #[test]

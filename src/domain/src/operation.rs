@@ -74,6 +74,8 @@ pub enum ServiceOperation<'a> {
     PresenceInRoom(&'a str),
     /// How many users are online.
     CountPresence,
+    /// What the service measures of itself.
+    Metrics,
     /// Store the template of this key.
     PutTemplate(&'a str),
     /// Read it.
@@ -389,6 +391,13 @@ pub const OPERATIONS: &[Endpoint] = &[
         id: "countPresence",
         access: Access::Service(Scope::PresenceRead),
         operation: |_| Some(Operation::Service(ServiceOperation::CountPresence)),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/v1/metrics",
+        id: "getMetrics",
+        access: Access::Service(Scope::StatusRead),
+        operation: |_| Some(Operation::Service(ServiceOperation::Metrics)),
     },
     Endpoint {
         method: "GET",

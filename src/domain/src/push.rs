@@ -502,11 +502,11 @@ pub(crate) fn data(object: &mut JsonObject<'_>) -> Option<Box<RawValue>> {
         );
         return None;
     }
-    // Parsed only to refuse what other readers would stumble over: depth over 128, lone surrogates.
+    // Parsed only to refuse what other readers would stumble over: depth over 127, lone surrogates.
     if serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(raw.get()).is_err() {
         object.mistake(
             "data",
-            "expected an object of at most 128 levels of well-formed JSON",
+            "expected an object of at most 127 levels of well-formed JSON",
         );
         return None;
     }

@@ -190,8 +190,11 @@ pub enum ServiceKeyError {
 /// Why `SERVICE_KEYS` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceKeysError {
-    /// Not the JSON it has to be; says where.
-    #[error("expected a JSON list of {{id, sha256, scopes, expires_at, revoked}}: {0}")]
+    /// Not the JSON it has to be; says where, and not what is there: it may be a key itself.
+    #[error(
+        "expected a JSON list of {{id, sha256, scopes, expires_at, revoked}}: line {}, column {} is none",
+        .0.line(), .0.column()
+    )]
     Json(#[from] serde_json::Error),
     /// Two keys have this id.
     #[error("the id {0:?} is used twice")]

@@ -23,6 +23,8 @@ pub enum Purpose {
     EngineSid,
     /// A private session id of connection state recovery.
     Pid,
+    /// What the log calls a user or a session: the same each time, and nobody finds out whose it is.
+    Log,
 }
 
 impl Purpose {
@@ -30,6 +32,7 @@ impl Purpose {
         match self {
             Self::EngineSid => "engine sid",
             Self::Pid => "pid",
+            Self::Log => "log",
         }
     }
 }

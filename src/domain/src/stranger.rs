@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use crate::auth::{AuthError, Identity};
 use crate::config::MAX_PAYLOAD_BYTES;
+use crate::limit::AdmissionError;
 use crate::namespace::Namespace;
-use crate::session::{CloseReason, refusal_frame};
+use crate::session::{CloseReason, admission_frame, refusal_frame};
 use crate::time::Timestamp;
 use crate::token_keys::TokenKeys;
 
@@ -118,6 +119,20 @@ impl Stranger {
     }
 }
 
+/// The answer to a CONNECT whose user may open no further connection; `None` when `frame` is no CONNECT.
+#[must_use]
+pub fn not_admitted(frame: &str, error: AdmissionError) -> Option<String> {
+    let Ok(engine::Packet::Message(message)) = engine::Packet::parse_text(frame) else {
+        return None;
+    };
+    match Decoder::default().text(&message) {
+        Ok(Progress::Packet(packet)) if matches!(packet.kind, Kind::Connect { .. }) => {
+            Some(admission_frame(&packet.namespace, error))
+        }
+        Ok(_) | Err(_) => None,
+    }
+}
+
 #[cfg(all(test, not(feature = "conformance")))]
 mod tests {
     use serde_json::json;
@@ -171,6 +186,23 @@ mod tests {
                 matches!(connect(token), Heard::Answer(frame) if frame.contains(code)),
                 "{code}"
             );
+        }
+    }
+
+    #[test]
+    fn who_is_not_admitted_hears_it_in_the_namespace_asked_for() {
+        let refused = |frame: &str| not_admitted(frame, AdmissionError::Banned { retry_after_s: 7 });
+        for (frame, prefix) in [
+            ("40", "44{"),
+            (r#"40/notifications,{"token":"t"}"#, "44/notifications,{"),
+        ] {
+            let answer = refused(frame).unwrap_or_default();
+            assert!(answer.starts_with(prefix), "{answer}");
+            assert!(answer.contains(r#""code":"BANNED""#), "{answer}");
+            assert!(answer.contains(r#""retry_after":7"#), "{answer}");
+        }
+        for frame in ["", "2", r#"42["x"]"#, "40null"] {
+            assert_eq!(refused(frame), None, "{frame}");
         }
     }
 

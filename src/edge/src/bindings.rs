@@ -1,6 +1,6 @@
 //! What `wrangler.toml` binds, by name. The names stand here and nowhere else.
 
-use worker::{Env, ObjectNamespace, Queue, RateLimiter, Result};
+use worker::{AnalyticsEngineDataset, Env, ObjectNamespace, Queue, RateLimiter, Result};
 
 use crate::d1::Database;
 
@@ -68,6 +68,11 @@ pub(crate) fn rate_limiter(env: &Env, limit: RateLimit) -> Option<RateLimiter> {
         RateLimit::ServiceRequests => "SERVICE_REQUESTS",
     };
     env.rate_limiter(name).ok()
+}
+
+/// What points are written to; `None` when the operator has taken it out.
+pub(crate) fn metrics(env: &Env) -> Option<AnalyticsEngineDataset> {
+    env.analytics_engine("METRICS").ok()
 }
 
 /// A variable or secret; `None` when it is not set.

@@ -52,10 +52,11 @@ impl Cors {
     /// # Errors
     /// When the platform refuses to set a header.
     pub(crate) fn allow(&self, headers: &Headers, config: &HandshakeConfig) -> Result<()> {
+        // Also of an answer to nobody's page, or a cache would give it to one.
+        headers.append("vary", "Origin")?;
         let Some(origin) = &self.origin else {
             return Ok(());
         };
-        headers.append("vary", "Origin")?;
         if origin_allowed(config, Some(origin)) {
             headers.set("access-control-allow-origin", origin)?;
             headers.set("access-control-allow-credentials", "true")?;

@@ -9,9 +9,11 @@ use dormouse_domain::time::Timestamp;
 use worker::{Env, Error, Result, console_error};
 
 use crate::d1::{Commit, Commits, Database, Forgotten, Order, Rest};
-use crate::dispatch::nudge;
+use crate::dispatch::{nudge, stored};
 use crate::instruments::{FailPoint, reach};
-use crate::{bindings, clock, settings};
+use crate::log::{At, Outcome, Trace};
+use crate::metrics::{self, Point};
+use crate::{bindings, clock, entropy, settings};
 
 /// When the record forgets, as `wrangler.toml` has it; at all other times pushes are delivered.
 const RETENTION: &str = "23 * * * *";
@@ -28,20 +30,33 @@ const MAX_FORGETTING: usize = 100;
 
 /// Does what is due. What fails is logged, and is tried again by the next run.
 pub(crate) async fn run(cron: &str, env: &Env) {
-    let done = match cron {
-        RETENTION => forget(env).await,
-        _ => deliver(env).await,
+    let trace = Trace::begin(entropy::sid().unwrap_or_default());
+    let done = if cron == RETENTION {
+        trace.operation("forget");
+        forget(env).await
+    } else {
+        trace.operation("deliver");
+        let mut pushed = 0;
+        let done = deliver(env, &mut pushed).await;
+        metrics::write(env, &[(Point::Push, pushed)]);
+        done
     };
-    if let Err(error) = done {
-        console_error!("what was due by the clock is not done yet: {error}");
-    }
+    let outcome = match done {
+        Ok(()) => Outcome::Done,
+        Err(error) => {
+            console_error!("what was due by the clock is not done yet: {error}");
+            Outcome::Refused("FAILED")
+        }
+    };
+    trace.end(env, At::Cron, outcome);
 }
 
 /// Delivers the scheduled pushes that are due.
 ///
 /// A push is stored while the record still has it as scheduled, then the hubs are told, then it is struck
-/// off: whoever finds it in between tells the hubs again, which know it already, and stores nothing.
-async fn deliver(env: &Env) -> Result<()> {
+/// off: whoever finds it in between tells the hubs again, which know it already, and stores nothing. What is stored
+/// is counted.
+async fn deliver(env: &Env, pushed: &mut u64) -> Result<()> {
     let record = bindings::record(env)?;
     let mut nudged: usize = 0;
     let mut after = None;
@@ -54,6 +69,7 @@ async fn deliver(env: &Env) -> Result<()> {
         after = Some(last);
         reach(FailPoint::CronBeforeCommit).await?;
         let commits = commit(&record, &due, now).await;
+        *pushed = pushed.saturating_add(stored(&commits));
         reach(FailPoint::CronCommitted).await?;
         let told = nudge(env, &commits).await;
         reach(FailPoint::CronNudged).await?;

@@ -18,6 +18,7 @@ use worker::{Env, Result};
 use crate::d1::{Claim, Commit, Commits, Committed, Order, Origin, When};
 use crate::hub_rpc::{EntryRecord, HubCall, HubRequest, NudgeReply};
 use crate::instruments::{FailPoint, reach};
+use crate::metrics::{self, Point};
 use crate::switchboard_rpc::{FanOut, FanOutReply};
 use crate::{bindings, entropy, nudges};
 
@@ -155,6 +156,7 @@ pub(crate) async fn dispatch(
     }
     reach(FailPoint::PushBeforeCommit).await?;
     let commits = record.commit(&orders, now).await?;
+    metrics::write(env, &[(Point::Push, stored(&commits))]);
     reach(FailPoint::PushCommitted).await?;
     let told = nudge(env, &commits).await;
     reach(FailPoint::PushNudged).await?;
@@ -182,6 +184,15 @@ pub(crate) async fn dispatch(
         }
     };
     Ok(answers.into_iter().map(&mut settle).collect())
+}
+
+/// How many notifications were stored, without those that are there since earlier.
+pub(crate) fn stored(commits: &Commits) -> u64 {
+    let own = commits.commits.iter().filter(|commit| match commit {
+        Commit::Stored(committed) => committed.origin == Origin::Own,
+        Commit::Scheduled { .. } | Commit::Mismatch | Commit::Gone | Commit::Nothing => false,
+    });
+    u64::try_from(own.count()).unwrap_or(u64::MAX)
 }
 
 /// A push on its way.

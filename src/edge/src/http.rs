@@ -171,11 +171,14 @@ pub(crate) async fn body_text(request: &mut Request, max_bytes: usize) -> Result
 
 async fn read_body(request: &mut Request, max_bytes: usize) -> Result<Option<Vec<u8>>> {
     let announced = header(request.headers(), "content-length")?;
-    if announced
-        .and_then(|text| text.parse().ok())
-        .is_some_and(|length: usize| length > max_bytes)
-    {
-        return Ok(None);
+    match announced.and_then(|text| text.parse::<usize>().ok()) {
+        Some(length) if length > max_bytes => return Ok(None),
+        // HTTP holds a body to its length, so it need not be read in pieces.
+        Some(_) => {
+            let body = request.bytes().await?;
+            return Ok((body.len() <= max_bytes).then_some(body));
+        }
+        None => {}
     }
     let mut body = Vec::new();
     if request.inner().body().is_none() {

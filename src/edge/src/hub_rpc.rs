@@ -34,6 +34,10 @@ const CALL_HEADER: &str = "x-dormouse-call";
 /// connection for ten more seconds.
 pub(crate) const SECOND_UPGRADE: u16 = 409;
 
+/// The status by which a hub refuses a connection of a user who has too many. The Worker says it to the client
+/// in its own words.
+pub(crate) const TOO_MANY_OPEN: u16 = 429;
+
 /// Objects have no address; requests to them need one.
 const HUB_URL: &str = "https://object/";
 
@@ -279,19 +283,21 @@ impl HubRequest {
         self.fetch(env, forwarded).await
     }
 
-    /// Opens a WebSocket of the Worker's own to the hub.
+    /// Opens a WebSocket of the Worker's own to the hub; `None` when the user has too many connections.
     ///
     /// # Errors
     /// When the hub can't be reached or does not take it.
-    pub(crate) async fn connect(&self, env: &Env) -> Result<WebSocket> {
+    pub(crate) async fn connect(&self, env: &Env) -> Result<Option<WebSocket>> {
         let mut request = Request::new(HUB_URL, Method::Get)?;
         request.headers_mut()?.set("upgrade", "websocket")?;
         self.sign(&mut request)?;
         let response = self.fetch(env, request).await?;
         let status = response.status_code();
-        response
-            .websocket()
-            .ok_or_else(|| Error::RustError(format!("hub answered {status} to an upgrade")))
+        match response.websocket() {
+            None if status == TOO_MANY_OPEN => Ok(None),
+            None => Err(Error::RustError(format!("hub answered {status} to an upgrade"))),
+            taken => Ok(taken),
+        }
     }
 
     fn sign(&self, request: &mut Request) -> Result<()> {

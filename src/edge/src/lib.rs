@@ -12,8 +12,9 @@
 //! 5. [`record`], [`d1`]: the way to the record; [`nudges`]: the queue for hubs that could not be reached;
 //!    [`mod@queue`]: what comes from a queue.
 //! 6. [`switchboard_rpc`]: how switchboards are called, and call; [`roster`]: what is asked of many at once.
-//! 7. [`identity`], [`keys`]: whom a request is from, and by which keys; [`settings`], [`bindings`], [`clock`],
-//!    [`entropy`], [`http`], [`cors`], [`limits`]: small things everyone needs.
+//! 7. [`identity`], [`keys`]: whom a request is from, and by which keys; [`log`], [`metrics`]: what operators
+//!    see; [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`], [`cors`], [`limits`]: small things everyone
+//!    needs.
 //! 8. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
 
@@ -46,6 +47,8 @@ mod sockets;
 
 mod storage;
 
+mod alarm;
+
 mod dispatch;
 
 mod queue;
@@ -61,6 +64,10 @@ mod record;
 mod d1;
 
 mod nudges;
+
+mod log;
+
+mod metrics;
 
 mod settings;
 

@@ -27,7 +27,7 @@ use worker::{
 
 use crate::http::json;
 use crate::hub_rpc::{OpenCall, post};
-use crate::{bindings, clock, instruments, keys, settings};
+use crate::{bindings, clock, instruments, keys, log, settings};
 
 /// How long an upgrade waits for the user: the stock client sends CONNECT and the upgrade together.
 const UPGRADE_PATIENCE: Duration = Duration::from_millis(250);
@@ -224,7 +224,7 @@ impl Lobby {
                 body,
                 refusal,
                 wishes,
-            } => Ok(self.post(known, &config, body, refusal, wishes)),
+            } => Ok(self.post(&request.sid, known, &config, body, refusal, wishes)),
             LobbyCall::Upgrade => Ok(self.upgrade(known).await),
             LobbyCall::Probed => {
                 self.polling.borrow_mut().begin_upgrade();
@@ -302,6 +302,7 @@ impl Lobby {
 
     fn post(
         &self,
+        sid: &str,
         known: Option<OpenCall>,
         config: &Config,
         body: String,
@@ -339,6 +340,7 @@ impl Lobby {
             match heard {
                 Heard::Nothing => {}
                 Heard::Answer(frame) => {
+                    log::refused(&self.env, sid);
                     self.polling.borrow_mut().send(Frame::Text(frame));
                     self.release();
                 }

@@ -8,22 +8,35 @@ use worker::worker_sys::{self, MessageBatch};
 use worker::{Env, Error, MessageExt, QueueRetryOptionsBuilder, RawMessage, Result, console_error};
 
 use crate::bindings::{self, Consumed};
-use crate::{nudges, pushes};
+use crate::log::{At, Outcome, Trace};
+use crate::{entropy, nudges, pushes};
 
 /// Takes a batch of one of the queues.
 pub(crate) async fn consume(batch: MessageBatch, env: &Env) {
+    let trace = Trace::begin(entropy::sid().unwrap_or_default());
     let name = batch.queue().map(String::from).unwrap_or_default();
     let (Some(consumed), Ok(messages)) = (bindings::consumed(&name), Message::all(&batch)) else {
         // Nobody has looked at them: they are not to be taken for settled.
         console_error!("nobody takes what came from the queue {name:?}");
         worker::MessageBatch::<()>::from(batch).retry_all();
+        trace.end(env, At::Queue, Outcome::Refused("UNKNOWN_QUEUE"));
         return;
     };
     match consumed {
-        Consumed::Nudges => nudges::consume(&batch.into(), env).await,
-        Consumed::Pushes => pushes::consume(messages, env).await,
-        Consumed::DeadPushes => pushes::bury(messages, env).await,
+        Consumed::Nudges => {
+            trace.operation("nudges");
+            nudges::consume(&batch.into(), env).await;
+        }
+        Consumed::Pushes => {
+            trace.operation("pushes");
+            pushes::consume(messages, env).await;
+        }
+        Consumed::DeadPushes => {
+            trace.operation("dead_pushes");
+            pushes::bury(messages, env).await;
+        }
     }
+    trace.end(env, At::Queue, Outcome::Done);
 }
 
 /// A message that is to be settled: one that is neither acknowledged nor asked for again is gone.

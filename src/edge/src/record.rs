@@ -2,6 +2,7 @@
 //! switchboard, which does so for many hubs at once. Only an erasure, which is rare, goes straight to D1, and to
 //! whatever switchboard knows of the user.
 
+use dormouse_domain::delivery::Tally;
 use dormouse_domain::id::UserId;
 use dormouse_domain::room::SharedRoom;
 use dormouse_domain::switchboard::SwitchboardName;
@@ -51,7 +52,7 @@ pub(crate) async fn leave(
         .map(|_| ())
 }
 
-/// Writes what the hub owes the record.
+/// Writes what the hub owes the record, and says what became of deliveries meanwhile.
 ///
 /// # Errors
 /// When the record could not be written.
@@ -60,9 +61,10 @@ pub(crate) async fn settle(
     switchboard: SwitchboardName,
     user: UserId,
     owed: Vec<OwedDelivery>,
+    tally: Tally,
 ) -> Result<()> {
     reach(FailPoint::OutboxBeforeFlush).await?;
-    SwitchboardRequest::new(switchboard, SwitchboardCall::Settle { user, owed })
+    SwitchboardRequest::new(switchboard, SwitchboardCall::Settle { user, owed, tally })
         .send(env)
         .await?;
     reach(FailPoint::OutboxFlushed).await

@@ -8,9 +8,10 @@ use std::time::Duration;
 use dormouse_domain::auth::AuthError;
 use dormouse_domain::config::Config;
 use dormouse_domain::handshake::offered_token;
+use dormouse_domain::limit;
 use dormouse_domain::polling::UPGRADE_TIMEOUT_MS;
 use dormouse_domain::session::CloseReason;
-use dormouse_domain::stranger::{Heard, Stranger};
+use dormouse_domain::stranger::{Heard, Stranger, not_admitted};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::wishes::Wishes;
 use dormouse_protocol::engine::{Frame, Packet};
@@ -23,7 +24,7 @@ use worker::{
 
 use crate::hub_rpc::{Greeting, HubCall, HubRequest, OpenCall};
 use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
-use crate::{clock, keys};
+use crate::{clock, keys, log};
 
 /// A connection whose client is not known yet.
 pub(crate) struct Relay {
@@ -91,9 +92,13 @@ impl Relay {
                 return Err(error);
             }
         };
-        let hub = HubRequest::new(open.identity.user, call)
+        let Some(hub) = HubRequest::new(open.identity.user, call)
             .connect(&self.env)
-            .await?;
+            .await?
+        else {
+            let refused = frame.and_then(|frame| not_admitted(&frame, limit::NO_MORE_OPEN));
+            return refused.map_or(Ok(()), |frame| client.send_with_str(frame));
+        };
         hub.as_ref().set_binary_type(BinaryType::Arraybuffer);
         let outgoing = hub.events()?;
         hub.accept()?;
@@ -153,7 +158,10 @@ impl Relay {
             };
             match stranger.on_text(clock::now(), &config.token_keys, &text) {
                 Heard::Nothing => {}
-                Heard::Answer(frame) => client.send_with_str(frame)?,
+                Heard::Answer(frame) => {
+                    log::refused(&self.env, &self.sid);
+                    client.send_with_str(frame)?;
+                }
                 Heard::Identified(identity) => {
                     let open = OpenCall {
                         identity,

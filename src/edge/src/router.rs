@@ -12,6 +12,7 @@ use worker::{Context, Env, Request, Response};
 
 use crate::cors::Cors;
 use crate::http::{Refusal, harden, header, json};
+use crate::log::{At, Outcome, PREFLIGHT, Trace};
 use crate::{api, clock, entropy, identity, instruments, keys, limits, settings, socket_io};
 
 /// Answers `request`.
@@ -22,21 +23,41 @@ pub(crate) async fn route(request: Request, env: Env, context: Context) -> worke
     instruments::count(instruments::Unit::WorkerRequests, 1);
     let path = request.path();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
-    if is_engine(&segments) {
-        return socket_io::answer(request, &env, &context)
-            .await
-            .or_else(|refusal| refusal.into_response(&path, &entropy::sid()?));
+    #[cfg(feature = "instruments")]
+    if let ["__test", rest @ ..] = segments.as_slice() {
+        let answer = instruments::routes::answer(&request, &env, rest).await;
+        return answer.or_else(|refusal| refusal.into_response(&path, ""));
     }
-    let id = request_id(&request)?;
+    let trace = Trace::begin(request_id(&request)?);
+    let response = if is_engine(&segments) {
+        socket_io::answer(request, &env, &context, &trace)
+            .await
+            .or_else(|refusal| refusal.into_response(&path, trace.request_id()))
+    } else {
+        call(request, &env, &path, &segments, &trace).await
+    };
+    let status = response.as_ref().map_or(500, Response::status_code);
+    trace.end(&env, At::Request, Outcome::Status(status));
+    response
+}
+
+/// Answers a call of the API.
+async fn call(
+    request: Request,
+    env: &Env,
+    path: &str,
+    segments: &[&str],
+    trace: &Trace,
+) -> worker::Result<Response> {
     let cors = Cors::of(&request)?;
-    let response = answer(request, &env, &segments, &cors)
+    let response = answer(request, env, segments, &cors, trace)
         .await
-        .or_else(|refusal| refusal.into_response(&path, &id))?;
+        .or_else(|refusal| refusal.into_response(path, trace.request_id()))?;
     // What a hub answered has headers that can't be changed.
     let headers = response.headers().clone();
-    headers.set("x-request-id", &id)?;
+    headers.set("x-request-id", trace.request_id())?;
     harden(&headers)?;
-    if let Ok(config) = settings::load(&env) {
+    if let Ok(config) = settings::load(env) {
         cors.allow(&headers, &config.handshake)?;
     }
     Ok(response.with_headers(headers))
@@ -59,21 +80,25 @@ fn request_id(request: &Request) -> worker::Result<String> {
     }
 }
 
-async fn answer(request: Request, env: &Env, segments: &[&str], cors: &Cors) -> Result<Response, Refusal> {
-    #[cfg(feature = "instruments")]
-    if let ["__test", rest @ ..] = segments {
-        return instruments::routes::answer(&request, env, rest).await;
-    }
+async fn answer(
+    request: Request,
+    env: &Env,
+    segments: &[&str],
+    cors: &Cors,
+    trace: &Trace,
+) -> Result<Response, Refusal> {
     // As the client wrote it: to the `worker` crate a method it does not know is GET.
     let method = request.inner().method();
     let route = match Operation::parse(&method, segments) {
         Ok(route) => route,
         Err(RouteError::NotFound) => return Err(Problem::new(Code::NotFound).into()),
         Err(RouteError::MethodNotAllowed(allowed)) if method == "OPTIONS" => {
+            trace.operation(PREFLIGHT);
             return Ok(cors.preflight(&allowed.join(", "))?);
         }
         Err(RouteError::MethodNotAllowed(allowed)) => return Err(Refusal::MethodNotAllowed(allowed)),
     };
+    trace.operation(route.endpoint.id);
     match route.operation {
         Operation::Public(PublicOperation::Health) => health(env),
         Operation::Public(PublicOperation::OpenApi) => api::openapi::document(),
@@ -84,6 +109,7 @@ async fn answer(request: Request, env: &Env, segments: &[&str], cors: &Cors) -> 
         }
         Operation::User(operation) => {
             let user = authorize_user(&request, env).await?;
+            trace.user(&user.user);
             serve_user(request, env, operation, user).await
         }
     }
@@ -134,6 +160,7 @@ async fn serve_service(
         ServiceOperation::QueryPresence => api::presence::users(request, env).await,
         ServiceOperation::PresenceInRoom(room) => api::presence::room(&request, env, room).await,
         ServiceOperation::CountPresence => api::presence::count(env).await,
+        ServiceOperation::Metrics => api::metrics::answer(env).await,
         ServiceOperation::DisconnectUser(user) => {
             api::users::disconnect(request, env, user, &caller.id).await
         }

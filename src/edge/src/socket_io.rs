@@ -8,6 +8,7 @@ use dormouse_domain::config::{Config, MAX_PAYLOAD_BYTES};
 use dormouse_domain::engine_request::{EngineError, EngineQuery, EngineRequest, Method, Upgrade};
 use dormouse_domain::engine_sid::EngineSid;
 use dormouse_domain::heartbeat::Heartbeat;
+use dormouse_domain::problem::{Code, Problem};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::wishes::{Keepalive, Wishes};
 use dormouse_protocol::engine;
@@ -17,8 +18,9 @@ use crate::cors::Cors;
 use crate::http::{Refusal, body_text, harden, header};
 #[cfg(not(feature = "conformance"))]
 use crate::hub_rpc::Greeting;
-use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE};
+use crate::hub_rpc::{HubCall, HubRequest, OpenCall, SECOND_UPGRADE, TOO_MANY_OPEN};
 use crate::lobby::{LobbyCall, LobbyReply, LobbyRequest};
+use crate::log::{PREFLIGHT, Trace};
 use crate::relay::{Relay, Start};
 use crate::{clock, engine_http, entropy, limits, settings};
 
@@ -31,10 +33,12 @@ pub(crate) async fn answer(
     request: Request,
     env: &Env,
     context: &Context,
+    trace: &Trace,
 ) -> std::result::Result<Response, Refusal> {
     let config = settings::load(env)?;
     let cors = Cors::of(&request)?;
     if request.method() == worker::Method::Options {
+        trace.operation(PREFLIGHT);
         return Ok(with_cors(cors.preflight("GET,POST")?, &config, &cors)?);
     }
     let query = EngineQuery::parse(request.url()?.query_pairs());
@@ -47,8 +51,13 @@ pub(crate) async fn answer(
         config: &config,
         query: &query,
         wishes,
+        trace,
     };
-    let response = door.answer(request).await?;
+    let path = request.path();
+    let response = match door.answer(request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(&path, trace.request_id())?,
+    };
     Ok(with_cors(response, &config, &cors)?)
 }
 
@@ -79,6 +88,7 @@ struct Door<'a> {
     config: &'a Rc<Config>,
     query: &'a EngineQuery,
     wishes: Wishes,
+    trace: &'a Trace,
 }
 
 impl Door<'_> {
@@ -96,16 +106,27 @@ impl Door<'_> {
         };
         match self.query.check(method, upgrade) {
             Ok(EngineRequest::OpenPolling) => {
+                self.trace.operation("handshake.polling");
                 limits::handshake(self.env, &request).await?;
                 self.open_polling(&request).await
             }
             Ok(EngineRequest::OpenWebSocket) => {
+                self.trace.operation("handshake.websocket");
                 limits::handshake(self.env, &request).await?;
                 self.open_websocket(&request).await
             }
-            Ok(EngineRequest::Get(sid)) => self.poll(sid).await,
-            Ok(EngineRequest::Post(sid)) => self.post(sid, request).await,
-            Ok(EngineRequest::Upgrade(sid)) => self.upgrade(sid, &request).await,
+            Ok(EngineRequest::Get(sid)) => {
+                self.trace.operation("poll");
+                self.poll(sid).await
+            }
+            Ok(EngineRequest::Post(sid)) => {
+                self.trace.operation("post");
+                self.post(sid, request).await
+            }
+            Ok(EngineRequest::Upgrade(sid)) => {
+                self.trace.operation("upgrade");
+                self.upgrade(sid, &request).await
+            }
             Ok(EngineRequest::Misfit(sid)) => Ok(engine_http::refusal(match self.place(sid) {
                 Some(_) => EngineError::BadRequest,
                 None => EngineError::UnknownSid,
@@ -128,7 +149,7 @@ impl Door<'_> {
                     sid,
                     open: self.open_call(identity),
                 };
-                Ok(HubRequest::new(user, call).exchange(self.env).await?)
+                admitted(HubRequest::new(user, call).exchange(self.env).await?)
             }
             Err(_) => {
                 // Nothing is created for it before it says something.
@@ -168,7 +189,7 @@ impl Door<'_> {
                     open: self.open_call(identity),
                     greeting: Greeting::Owed,
                 };
-                Ok(HubRequest::new(user, call).forward(self.env, request).await?)
+                admitted(HubRequest::new(user, call).forward(self.env, request).await?)
             }
             Err(refusal) => {
                 let sid = entropy::sid()?;
@@ -183,7 +204,7 @@ impl Door<'_> {
             None => return Ok(engine_http::refusal(EngineError::UnknownSid)?),
             Some(EngineSid::Hub { user, .. }) => (user, None),
             Some(EngineSid::Lobby { opened_at, .. }) => {
-                match by_lobby(self.lobby(sid, opened_at, LobbyCall::Poll).await?)? {
+                match self.by_lobby(self.lobby(sid, opened_at, LobbyCall::Poll).await?)? {
                     ByLobby::Forward(open, _) => (open.identity.user.clone(), Some(open)),
                     ByLobby::Answer(answer) => return Ok(answer),
                     ByLobby::Relay => return Ok(engine_http::refusal(EngineError::BadRequest)?),
@@ -194,7 +215,7 @@ impl Door<'_> {
             sid: sid.to_owned(),
             open,
         };
-        Ok(HubRequest::new(user, call).exchange(self.env).await?)
+        admitted(HubRequest::new(user, call).exchange(self.env).await?)
     }
 
     async fn post(&self, sid: &str, mut request: Request) -> std::result::Result<Response, Refusal> {
@@ -221,7 +242,7 @@ impl Door<'_> {
                     refusal: refusal.into(),
                     wishes,
                 };
-                match by_lobby(self.lobby(sid, opened_at, call).await?)? {
+                match self.by_lobby(self.lobby(sid, opened_at, call).await?)? {
                     ByLobby::Forward(open, body) => {
                         (open.identity.user.clone(), Some(open), body.unwrap_or_default())
                     }
@@ -235,7 +256,7 @@ impl Door<'_> {
             open,
             body,
         };
-        Ok(HubRequest::new(user, call).exchange(self.env).await?)
+        admitted(HubRequest::new(user, call).exchange(self.env).await?)
     }
 
     async fn upgrade(&self, sid: &str, request: &Request) -> std::result::Result<Response, Refusal> {
@@ -243,7 +264,7 @@ impl Door<'_> {
             None => return Ok(engine_http::refusal(EngineError::UnknownSid)?),
             Some(EngineSid::Hub { user, .. }) => (user, None),
             Some(EngineSid::Lobby { opened_at, .. }) => {
-                match by_lobby(self.lobby(sid, opened_at, LobbyCall::Upgrade).await?)? {
+                match self.by_lobby(self.lobby(sid, opened_at, LobbyCall::Upgrade).await?)? {
                     ByLobby::Forward(open, _) => (open.identity.user.clone(), Some(open)),
                     ByLobby::Relay => {
                         let refusal = self.identify(request).await?;
@@ -262,7 +283,7 @@ impl Door<'_> {
         if response.status_code() == SECOND_UPGRADE {
             return Ok(second_upgrade()?);
         }
-        Ok(response)
+        admitted(response)
     }
 
     fn relay(&self, sid: String, refusal: AuthError, start: Start) -> Result<Response> {
@@ -287,11 +308,33 @@ impl Door<'_> {
         .await
     }
 
+    fn by_lobby(&self, reply: LobbyReply) -> Result<ByLobby> {
+        let answer = match reply {
+            LobbyReply::Forward { open, body } => {
+                self.trace.user(&open.identity.user);
+                return Ok(ByLobby::Forward(open, body));
+            }
+            LobbyReply::Relay => return Ok(ByLobby::Relay),
+            LobbyReply::Payload(body) => engine_http::payload(&body),
+            LobbyReply::Taken => engine_http::taken(),
+            LobbyReply::Refused(error) => engine_http::refusal(error),
+            LobbyReply::Broken => Ok(engine_http::broken(400)),
+            LobbyReply::Moved => second_upgrade(),
+            LobbyReply::Unknown => engine_http::refusal(EngineError::BadRequest),
+        };
+        answer.map(ByLobby::Answer)
+    }
+
     fn place(&self, sid: &str) -> Option<EngineSid> {
-        EngineSid::parse(sid, &self.config.signer)
+        let place = EngineSid::parse(sid, &self.config.signer);
+        if let Some(EngineSid::Hub { user, .. }) = &place {
+            self.trace.user(user);
+        }
+        place
     }
 
     fn open_call(&self, identity: Identity) -> OpenCall {
+        self.trace.user(&identity.user);
         OpenCall {
             identity,
             wishes: self.wishes,
@@ -337,18 +380,14 @@ enum ByLobby {
     Relay,
 }
 
-fn by_lobby(reply: LobbyReply) -> Result<ByLobby> {
-    let answer = match reply {
-        LobbyReply::Forward { open, body } => return Ok(ByLobby::Forward(open, body)),
-        LobbyReply::Relay => return Ok(ByLobby::Relay),
-        LobbyReply::Payload(body) => engine_http::payload(&body),
-        LobbyReply::Taken => engine_http::taken(),
-        LobbyReply::Refused(error) => engine_http::refusal(error),
-        LobbyReply::Broken => Ok(engine_http::broken(400)),
-        LobbyReply::Moved => second_upgrade(),
-        LobbyReply::Unknown => engine_http::refusal(EngineError::BadRequest),
-    };
-    answer.map(ByLobby::Answer)
+/// What a hub answers, unless it takes no further connection of the user.
+fn admitted(answer: Response) -> std::result::Result<Response, Refusal> {
+    if answer.status_code() == TOO_MANY_OPEN {
+        return Err(Problem::new(Code::RateLimited)
+            .detail("the user has too many open connections")
+            .into());
+    }
+    Ok(answer)
 }
 
 /// A session has one WebSocket: a further one is taken and closed, as the reference does.

@@ -308,7 +308,7 @@ impl<'e> Encoded<'e> {
                 Recovery::On => data.json_arg(&Json::string(&self.offset.encode())),
             }),
             Err(error) => {
-                console_error!("{} could not be encoded: {error}", self.event.name());
+                console_error!("an event could not be encoded: {error}");
                 None
             }
         });

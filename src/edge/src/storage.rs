@@ -32,7 +32,7 @@ use self::rows::{
 };
 use self::schema::{FROM_VERSION_1, FROM_VERSION_2, SCHEMA};
 use crate::d1::{OwedDelivery, from_number};
-use crate::instruments::{Unit, count};
+use crate::instruments::count_rows;
 
 const ITEM_COLUMNS: &str = "place, recipient_id, notification_id, created_at, content, read_at, seen_at, \
                             moved_at, removal, status, attempts, retries, due_at, delivered_at, via, \
@@ -671,21 +671,8 @@ impl Storage {
         }
         let cursor = self.sql.exec(sql, bound)?;
         let rows = cursor.to_array()?;
-        count(Unit::ObjectRowsRead, cursor.rows_read());
-        count(Unit::ObjectRowsWritten, cursor.rows_written());
+        count_rows(&cursor);
         Ok(rows)
-    }
-
-    /// When the alarm is set for.
-    pub(crate) async fn alarm(&self) -> Result<Option<Timestamp>> {
-        let at = self.raw.get_alarm().await?;
-        Ok(at.and_then(|ms| u64::try_from(ms).ok()).map(Timestamp::from_ms))
-    }
-
-    /// Sets the alarm.
-    pub(crate) async fn set_alarm(&self, at: Timestamp) -> Result<()> {
-        count(Unit::AlarmsSet, 1);
-        self.raw.set_alarm(at.to_datetime()).await
     }
 }
 

@@ -3,9 +3,11 @@
 //! Worker, hubs and switchboards may be of neighbouring versions while a deployment rolls out, so the
 //! shapes here change only by addition; tests in the domain pin those that are its own.
 
+use dormouse_domain::delivery::Tally;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::EntryKind;
 use dormouse_domain::membership::Start;
+pub(crate) use dormouse_domain::open_metrics::SwitchboardFigures;
 use dormouse_domain::room::SharedRoom;
 use dormouse_domain::switchboard::SwitchboardName;
 pub(crate) use dormouse_domain::switchboard::catch_up::{Missed, More, Wanted};
@@ -37,7 +39,13 @@ pub(crate) enum SwitchboardCall {
     /// The last socket of a hub has closed.
     Leave { user: UserId, at: Timestamp },
     /// Write what a hub owes the record: answers when it is written.
-    Settle { user: UserId, owed: Vec<OwedDelivery> },
+    Settle {
+        user: UserId,
+        owed: Vec<OwedDelivery>,
+        /// What became of deliveries since the hub last said so.
+        #[serde(default)]
+        tally: Tally,
+    },
     /// Bring an entry of shared rooms to the members who are online: answers a [`FanOutReply`] once it will.
     FanOut(FanOut),
     /// Send a volatile event to those who are online: answers an [`EmitReply`].
@@ -52,6 +60,8 @@ pub(crate) enum SwitchboardCall {
     },
     /// How many users are online: answers a [`CountReply`].
     Count,
+    /// What it measures of itself: answers [`SwitchboardFigures`].
+    Figures,
     /// The user was erased: forget that there was one until `at`.
     Forget { user: UserId, at: Timestamp },
     /// What passes between switchboards of a generation.

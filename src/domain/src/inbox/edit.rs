@@ -57,6 +57,7 @@ impl<'a> Edit<'a> {
         self.head.unread = self.head.unread.saturating_add(1);
         self.head.unseen = self.head.unseen.saturating_add(1);
         let delivery = Delivery::NEW.sent(around.policy, around.listeners, self.now);
+        self.outcome.tally.note(Delivery::NEW, delivery);
         let online = around.listeners.total() > 0;
         let item = Rc::new(Item {
             seq,
@@ -160,6 +161,7 @@ impl<'a> Edit<'a> {
         };
         self.head.unread = recount(self.head.unread, before.is_unread(), after.is_unread());
         self.head.unseen = recount(self.head.unseen, before.is_unseen(), after.is_unseen());
+        self.outcome.tally.note(before.delivery, after.delivery);
         let debt = if before.recorded() == after.recorded() {
             Debt::None
         } else {

@@ -1391,3 +1391,57 @@ fn nobody_recovers_across_an_erasure() {
     assert_eq!((after.cursor, after.erasure), (before.cursor, before.erasure));
     assert_eq!((after.unread, after.user), (0, before.user));
 }
+
+// ---- counting anew ----
+
+#[test]
+fn counts_that_are_right_are_left_alone() {
+    let counted = Affected { unread: 2, unseen: 1 };
+    let outcome = recount(&head(), counted, NOW);
+    assert_eq!(drift(&head(), counted), 0);
+    assert!(outcome.stores.is_empty() && outcome.emissions.is_empty());
+}
+
+#[test]
+fn counts_that_are_wrong_are_put_right_by_a_change_of_their_own() {
+    for (counted, expected) in [
+        (Affected { unread: 5, unseen: 1 }, 3),
+        (Affected { unread: 2, unseen: 0 }, 1),
+        (Affected { unread: 0, unseen: 0 }, 3),
+    ] {
+        assert_eq!(drift(&head(), counted), expected);
+        let outcome = recount(&head(), counted, NOW);
+        let right = Head {
+            seq: 11,
+            unread: counted.unread,
+            unseen: counted.unseen,
+            ..head()
+        };
+        let [Store::Head(stored)] = outcome.stores.as_slice() else {
+            unreachable!("{:?}", outcome.stores);
+        };
+        assert_eq!(*stored, right);
+        let [Emission { event, offset, to }] = outcome.emissions.as_slice() else {
+            unreachable!("{:?}", outcome.emissions);
+        };
+        assert!(matches!(event, ServerEvent::UnreadCount(counts) if *counts == right.counts()));
+        assert_eq!((*offset, *to), (Offset(11), Listening::All));
+    }
+}
+
+#[test]
+fn it_is_counted_once_an_hour_however_often_there_is_occasion_to() {
+    let at = |minutes: u64| Timestamp::from_ms(minutes * 60_000);
+    assert!(!recount_is_due(at(60), at(119)));
+    assert!(recount_is_due(at(59), at(60)));
+    assert!(recount_is_due(at(60), at(300)));
+    assert!(!recount_is_due(at(61), at(60)));
+    // Ticks of a minute and a half, for a day.
+    let ticks = (1..=960).filter(|n| {
+        recount_is_due(
+            Timestamp::from_ms((n - 1) * 90_000),
+            Timestamp::from_ms(n * 90_000),
+        )
+    });
+    assert_eq!(ticks.count(), 24);
+}

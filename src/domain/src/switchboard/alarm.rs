@@ -1,12 +1,10 @@
 //! When a switchboard has to wake up by itself. It has one alarm; an idle one has none.
 
+use crate::alarm::unless_early_enough;
 use crate::time::Timestamp;
 
 /// When a walk that has ended with its process goes on, in milliseconds.
 pub const RESUME_MS: u64 = 30_000;
-
-/// How late an alarm may be before it is taken for lost, in milliseconds.
-const LOST_MS: u64 = 10_000;
 
 /// What a switchboard may have to wake up for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,14 +31,13 @@ pub fn to_set(set: Option<Timestamp>, deadlines: &Deadlines, now: Timestamp) -> 
         report,
     } = *deadlines;
     let due = [resume, departure, tick, report].into_iter().flatten().min()?;
-    let due = due.max(now);
-    let early_enough = set.is_some_and(|set| set <= due && now.since(set) < LOST_MS);
-    (!early_enough).then_some(due)
+    unless_early_enough(set, due.max(now), now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alarm::LOST_MS;
 
     #[test]
     fn the_earliest_deadline_sets_the_alarm_and_an_early_alarm_stays() {

@@ -313,6 +313,12 @@ impl Roster {
         self.rooms.get(room).map_or(0, BTreeSet::len)
     }
 
+    /// How many rooms have somebody online.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        self.rooms.len()
+    }
+
     /// The users who are online in a room after `after`, in the order of their ids, at most `limit`.
     #[must_use]
     pub fn page(&self, room: &SharedRoom, after: Option<&UserId>, limit: usize) -> Vec<UserId> {

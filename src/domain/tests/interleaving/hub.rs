@@ -812,6 +812,12 @@ impl World {
         self.storage.check();
         let head = self.storage.head();
         let list = self.storage.list();
+        let counted = self.storage.unread_up_to(head.seq);
+        assert_eq!(
+            inbox::drift(head, counted),
+            0,
+            "counts that nobody has to put right"
+        );
         for socket in self.sockets.iter().filter(|socket| socket.alive) {
             let client = &self.clients[socket.client];
             let who = socket.client;

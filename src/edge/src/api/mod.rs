@@ -3,6 +3,7 @@
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod me;
+pub(crate) mod metrics;
 pub(crate) mod notifications;
 pub(crate) mod openapi;
 pub(crate) mod presence;

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod deliveries;
+mod figures;
 mod logs;
 mod memberships;
 mod push;
@@ -46,12 +47,17 @@ impl Database {
     }
 
     async fn batch(&self, statements: Vec<D1PreparedStatement>) -> Result<Vec<D1Result>> {
+        if statements.is_empty() {
+            return Ok(Vec::new());
+        }
         count(Unit::RecordBatches, 1);
         count(Unit::RecordStatements, statements.len());
         let results = self.0.batch(statements).await?;
-        for meta in results.iter().filter_map(|result| result.meta().ok().flatten()) {
-            count(Unit::RecordRowsRead, meta.rows_read.unwrap_or_default());
-            count(Unit::RecordRowsWritten, meta.rows_written.unwrap_or_default());
+        if cfg!(feature = "instruments") {
+            for meta in results.iter().filter_map(|result| result.meta().ok().flatten()) {
+                count(Unit::RecordRowsRead, meta.rows_read.unwrap_or_default());
+                count(Unit::RecordRowsWritten, meta.rows_written.unwrap_or_default());
+            }
         }
         Ok(results)
     }

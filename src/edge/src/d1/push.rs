@@ -1,5 +1,6 @@
 //! A push's way into the record.
 
+use std::collections::HashMap;
 use std::slice;
 
 use dormouse_domain::id::NotificationId;
@@ -156,6 +157,12 @@ SELECT o.value ->> 'id', o.value ->> 'deliver_at', o.value ->> 'created_at', ?2,
 FROM json_each(?1) AS o
 WHERE NOT EXISTS (SELECT 1 FROM scheduled WHERE id = o.value ->> 'id') AND ";
 
+/// What is new is returned by what inserts it, so that most pushes need no statement that reads them.
+const RETURNING_STORED: &str = " RETURNING id, created_at, audience";
+
+/// The same of what is only kept.
+const RETURNING_KEPT: &str = " RETURNING id";
+
 /// The stored push each order stands for: its own, or the one its key stood for already. Begins with the
 /// orders, a row each, and from there only follows primary keys.
 const READ_WINNERS: &str = "
@@ -203,11 +210,10 @@ impl Database {
             (true, None) => return Err(missing("the switchboards")),
             (false, _) => Vec::new(),
         };
-        let answer = results.last().ok_or_else(|| missing("the stored pushes"))?;
-        let winners: Vec<Winner> = answer.results()?;
-        if winners.len() != orders.len() {
-            return Err(missing("a stored push"));
-        }
+        let winners = match won(orders, &results)? {
+            Some(winners) => winners,
+            None => self.read_winners(orders, now).await?,
+        };
         let settled = orders.iter().zip(winners);
         Ok(Commits {
             commits: settled
@@ -217,12 +223,23 @@ impl Database {
         })
     }
 
-    /// At most five statements for all, and one for each new content: all together, the contents could be
+    /// What each order stands for.
+    async fn read_winners(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Winner>> {
+        let rows: Vec<Row<'_>> = orders.iter().map(Row::new).collect();
+        let all = JsValue::from(serde_json::to_string(&rows)?);
+        let read = self.statement(READ_WINNERS, &[all, window(now)])?;
+        let results = self.batch(vec![read]).await?;
+        let answer = results.last().ok_or_else(|| missing("the stored pushes"))?;
+        let winners: Vec<Winner> = answer.results()?;
+        if winners.len() != orders.len() {
+            return Err(missing("a stored push"));
+        }
+        Ok(winners)
+    }
+
+    /// At most four statements for all, and one for each new content: all together, the contents could be
     /// too long for one.
     fn statements(&self, orders: &[Order], now: Timestamp) -> Result<Vec<D1PreparedStatement>> {
-        let window = timestamp(Timestamp::from_ms(
-            now.as_ms().saturating_sub(IDEMPOTENCY_WINDOW_MS),
-        ));
         let rows: Vec<Row<'_>> = orders.iter().map(Row::new).collect();
         let list = |wanted: fn(&Order) -> bool| -> Result<Option<JsValue>> {
             let both = orders.iter().zip(&rows);
@@ -235,32 +252,36 @@ impl Database {
             }
             Ok(Some(JsValue::from(serde_json::to_string(&rows)?)))
         };
-        let gated =
-            |insert: &str, bound: &[JsValue]| self.statement(&format!("{insert}{NOT_STORED_YET}"), bound);
+        let gated = |insert: &str, returning: &str, bound: &[JsValue]| {
+            self.statement(&format!("{insert}{NOT_STORED_YET}{returning}"), bound)
+        };
 
         let mut statements = Vec::new();
         if let Some(claiming) = list(Order::claims)? {
-            statements.push(self.statement(CLAIM_KEYS, &[claiming, window.clone()])?);
+            statements.push(self.statement(CLAIM_KEYS, &[claiming, window(now)])?);
         }
         if let Some(stored) = list(Order::is_stored)? {
-            statements.push(gated(INSERT_AUDIENCE, slice::from_ref(&stored))?);
-            statements.push(gated(INSERT_DELIVERIES, slice::from_ref(&stored))?);
+            statements.push(gated(INSERT_AUDIENCE, "", slice::from_ref(&stored))?);
+            statements.push(gated(INSERT_DELIVERIES, "", slice::from_ref(&stored))?);
         }
         for (order, row) in orders.iter().zip(&rows) {
-            let insert = match order.when {
-                When::Now => INSERT_NOTIFICATIONS,
-                When::Later(_) => INSERT_SCHEDULED,
+            let (insert, returning) = match order.when {
+                When::Now => (INSERT_NOTIFICATIONS, RETURNING_STORED),
+                When::Later(_) => (INSERT_SCHEDULED, RETURNING_KEPT),
                 When::Due(_) | When::Lapsed(_) => continue,
             };
             let one = serde_json::to_string(slice::from_ref(row))?;
             let content = serde_json::to_string(&order.notification.content)?;
-            statements.push(gated(insert, &[JsValue::from(one), JsValue::from(content)])?);
+            statements.push(gated(
+                insert,
+                returning,
+                &[JsValue::from(one), JsValue::from(content)],
+            )?);
         }
         if let Some(kept) = list(Order::is_kept)? {
-            statements.push(gated(INSERT_NOTIFICATIONS, &[kept, JsValue::NULL])?);
+            let bound = [kept, JsValue::NULL];
+            statements.push(gated(INSERT_NOTIFICATIONS, RETURNING_STORED, &bound)?);
         }
-        let all = JsValue::from(serde_json::to_string(&rows)?);
-        statements.push(self.statement(READ_WINNERS, &[all, window])?);
         Ok(statements)
     }
 }
@@ -336,6 +357,31 @@ impl<'a> Row<'a> {
             kept: order.is_kept().then_some(1),
         }
     }
+}
+
+/// When keys must have been taken to stand for their pushes still.
+fn window(now: Timestamp) -> JsValue {
+    timestamp(Timestamp::from_ms(
+        now.as_ms().saturating_sub(IDEMPOTENCY_WINDOW_MS),
+    ))
+}
+
+/// The pushes that orders stand for when each was inserted just now; `None` when one was not.
+fn won(orders: &[Order], results: &[D1Result]) -> Result<Option<Vec<Winner>>> {
+    let mut inserted: HashMap<String, Winner> = HashMap::with_capacity(orders.len());
+    for result in results {
+        let rows = result.results::<Winner>()?;
+        inserted.extend(rows.into_iter().filter_map(|row| Some((row.id.clone()?, row))));
+    }
+    let won = orders.iter().map(|order| {
+        let winner = inserted.remove(&order.notification.id.to_string())?;
+        let fingerprint = order.claim.as_ref().map(|claim| claim.fingerprint.clone());
+        Some(Winner {
+            fingerprint,
+            ..winner
+        })
+    });
+    Ok(won.collect())
 }
 
 /// The push an order stands for.

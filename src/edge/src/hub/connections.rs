@@ -7,7 +7,7 @@ use dormouse_domain::event::{Acknowledgement, ClientEvent, EventError, ServerEve
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{self, Emission, HasMore, Head, Listening, MAX_BATCH, Outcome, Store};
 use dormouse_domain::item::Item;
-use dormouse_domain::limit::{AdmissionError, MAX_OPEN_CONNECTIONS};
+use dormouse_domain::limit::{AdmissionError, may_open};
 use dormouse_domain::membership::Claims;
 use dormouse_domain::namespace::Namespace;
 use dormouse_domain::page::Filter;
@@ -22,10 +22,10 @@ use worker::{Error, Response, Result, WebSocket, WebSocketIncomingMessage, WebSo
 
 use super::{Behind, Hub};
 use crate::http::json;
-use crate::hub_rpc::{Greeting, OpenCall};
+use crate::hub_rpc::{Greeting, OpenCall, TOO_MANY_OPEN};
 use crate::sockets::{Connection, Socket, broadcast, close};
 use crate::switchboard_rpc::{Haste, HubReply};
-use crate::{clock, entropy, keys, record, roster, socket_io};
+use crate::{clock, entropy, keys, log, record, roster, socket_io};
 
 /// What is left to do when an event's packets are dealt with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,13 @@ struct Origin {
     namespace: Namespace,
     /// The id to answer under, when an answer is wanted.
     ack_id: Option<u64>,
+    /// Its name, when it is one of ours.
+    name: &'static str,
+    came_at: Timestamp,
 }
+
+/// What a client is answered to its event.
+type Done = std::result::Result<(Acknowledgement, Option<ServerEvent>), EventError>;
 
 impl Rest {
     pub(super) fn and(self, other: Self) -> Self {
@@ -74,10 +80,17 @@ impl Hub {
         let all = sockets.chain(polling.map(Connection::polling));
         let (silent, open): (Vec<_>, Vec<_>) =
             all.partition(|connection| connection.session.is_silent(now, &config.rules()));
+        drop(memory);
         for connection in silent {
             connection.close(CloseReason::PingTimeout);
+            self.note_ghost();
         }
         Ok(open)
+    }
+
+    fn note_ghost(&self) {
+        let ghosts = &mut self.memory.borrow_mut().ghosts;
+        *ghosts = ghosts.saturating_add(1);
     }
 
     /// The sessions of every open connection.
@@ -94,7 +107,9 @@ impl Hub {
             Greeting::Owed => entropy::sid()?,
             Greeting::Given { sid } => sid.clone(),
         };
-        let session = self.begin(user, sid, open)?;
+        let Ok(session) = self.begin(user, sid, open)? else {
+            return Ok(Response::empty()?.with_status(TOO_MANY_OPEN));
+        };
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         let connection = Connection::accept(&self.state, server, session)?;
         if greeting == Greeting::Owed {
@@ -110,13 +125,17 @@ impl Hub {
         Response::from_websocket(client)
     }
 
-    pub(super) fn begin(&self, user: &UserId, sid: String, open: OpenCall) -> Result<Session> {
+    /// A connection begins, if the user may open another.
+    pub(super) fn begin(
+        &self,
+        user: &UserId,
+        sid: String,
+        open: OpenCall,
+    ) -> Result<std::result::Result<Session, AdmissionError>> {
         let config = self.config()?;
         let others = self.connections()?;
-        if others.len() >= MAX_OPEN_CONNECTIONS {
-            return Err(Error::RustError(
-                "the user has too many open connections".to_owned(),
-            ));
+        if let Err(error) = may_open(others.len()) {
+            return Ok(Err(error));
         }
         if others.is_empty() {
             self.sight(user, Sighting::Lost)?;
@@ -126,7 +145,7 @@ impl Hub {
             .filter_map(|other| other.session.heartbeat.ping_at())
             .min();
         let now = clock::now();
-        Ok(Session::open(
+        Ok(Ok(Session::open(
             sid,
             open.identity,
             open.wishes,
@@ -134,7 +153,7 @@ impl Hub {
             next_tick,
             config.heartbeat,
             config.expiry,
-        ))
+        )))
     }
 
     // ---- packets ----
@@ -207,6 +226,7 @@ impl Hub {
                 } => {
                     self.memory.borrow_mut().behind = Behind::Yes;
                     self.connect(&mut connection, namespace, resume)?;
+                    self.log_connect(&connection.session, namespace);
                     #[cfg(feature = "conformance")]
                     crate::conformance::greet(&connection, namespace, &auth);
                     rest = Rest::CatchUp;
@@ -231,7 +251,12 @@ impl Hub {
                     ack_id,
                     event,
                 } => {
-                    let origin = Origin { namespace, ack_id };
+                    let origin = Origin {
+                        namespace,
+                        ack_id,
+                        name: event.as_ref().map_or_else(EventError::event, ClientEvent::name),
+                        came_at: clock::now(),
+                    };
                     rest = rest.and(self.on_event(&mut connection, origin, event)?);
                 }
                 Output::Close(reason) => self.close(&connection, reason)?,
@@ -293,6 +318,7 @@ impl Hub {
         }
         self.meet(head, &Claims::of(&connection.session.identity))?;
         self.move_on(&user)?;
+        self.recount_on_arrival(&user)?;
         let now = clock::now();
         let head = self.head(&user)?;
         let (kept, catch_up) = resume.decide(&head);
@@ -326,6 +352,20 @@ impl Hub {
             connection.emit_to(&joined, &authenticated, position);
         }
         self.send_missed(connection, &joined, catch_up, waiting, position)
+    }
+
+    fn log_connect(&self, session: &Session, namespace: Namespace) {
+        let joined = session
+            .namespaces
+            .iter()
+            .any(|joined| joined.namespace == namespace);
+        let outcome = if joined {
+            log::Outcome::Done
+        } else {
+            log::Outcome::Refused(log::REFUSED)
+        };
+        let user = Some(&session.identity.user);
+        log::event(&self.env, &session.sid, user, log::CONNECT, clock::now(), outcome);
     }
 
     /// Whether a connection may join a namespace beside the user's others. The protocol suites know no limit.
@@ -405,7 +445,7 @@ impl Hub {
                 }
             })
         })?;
-        self.store(outcome.stores)?;
+        self.store(outcome.stores, outcome.tally)?;
         for Emission { event, offset, .. } in &outcome.emissions {
             connection.emit_to(joined, event, *offset);
         }
@@ -430,7 +470,8 @@ impl Hub {
                 return Ok(rest);
             }
             Ok(ClientEvent::Refresh(token)) => {
-                let refreshed = self.refresh(connection, &token)?;
+                let refreshed = self.refresh(connection, &token);
+                let refreshed = refreshed.unwrap_or_else(|error| Err(server_error(error)));
                 if refreshed.is_ok() {
                     rest = Rest::CatchUp;
                 }
@@ -448,18 +489,32 @@ impl Hub {
             },
             Err(error) => Err(error),
         };
+        self.log_event(&connection.session, origin, &done);
         self.answer_event(connection, origin, done)?;
         Ok(rest)
     }
 
+    fn log_event(&self, session: &Session, origin: Origin, done: &Done) {
+        let outcome = match done {
+            Ok(_) => log::Outcome::Done,
+            Err(error) => log::Outcome::Refused(error.code()),
+        };
+        let user = Some(&session.identity.user);
+        log::event(
+            &self.env,
+            &session.sid,
+            user,
+            origin.name,
+            origin.came_at,
+            outcome,
+        );
+    }
+
     /// Tells the client what became of its event; what went wrong is told by `error` and by the ack.
-    fn answer_event(
-        &self,
-        connection: &Connection,
-        origin: Origin,
-        done: std::result::Result<(Acknowledgement, Option<ServerEvent>), EventError>,
-    ) -> Result<()> {
-        let Origin { namespace, ack_id } = origin;
+    fn answer_event(&self, connection: &Connection, origin: Origin, done: Done) -> Result<()> {
+        let Origin {
+            namespace, ack_id, ..
+        } = origin;
         let (acknowledgement, event) = match done {
             Ok(done) => done,
             Err(error) => (
@@ -493,11 +548,13 @@ impl Hub {
     ) -> Result<()> {
         let head = self.head(&connection.session.identity.user)?;
         let sharing = sharing(self.config()?.presence_scope, &head.memberships);
-        let (hub, sid) = (Rc::clone(self), connection.session.sid.clone());
+        let (hub, session) = (Rc::clone(self), connection.session.clone());
         self.state.wait_until(async move {
             let found = roster::presence_of(&hub.env, users, sharing.as_deref()).await;
             let done = found.map(|users| (Acknowledgement::Presence(users), None));
-            let answered = hub.answer_later(&sid, origin, done.map_err(server_error));
+            let done = done.map_err(server_error);
+            hub.log_event(&session, origin, &done);
+            let answered = hub.answer_later(&session.sid, origin, done);
             if let Err(error) = answered {
                 console_error!("a question about presence could not be answered: {error}");
             }
@@ -505,12 +562,7 @@ impl Hub {
         Ok(())
     }
 
-    fn answer_later(
-        &self,
-        sid: &str,
-        origin: Origin,
-        done: std::result::Result<(Acknowledgement, Option<ServerEvent>), EventError>,
-    ) -> Result<()> {
+    fn answer_later(&self, sid: &str, origin: Origin, done: Done) -> Result<()> {
         let connections = self.connections()?;
         match connections
             .iter()
@@ -534,6 +586,9 @@ impl Hub {
     }
 
     pub(super) fn close(&self, connection: &Connection, reason: CloseReason) -> Result<()> {
+        if reason == CloseReason::PingTimeout {
+            self.note_ghost();
+        }
         connection.close(reason);
         self.forget(&connection.session)
     }
@@ -566,6 +621,7 @@ impl Hub {
     /// The switchboard's tick: pings, and what is due besides.
     pub(super) fn tick(self: &Rc<Self>, user: &UserId, from: SwitchboardName) -> Result<HubReply> {
         self.beat(Session::on_tick)?;
+        self.recount_on_tick(user)?;
         self.finish();
         self.reply(user, from)
     }

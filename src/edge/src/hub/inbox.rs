@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dormouse_domain::alarm;
 use dormouse_domain::config::Config;
+use dormouse_domain::delivery::Tally;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{
     self, Debt, Emission, Entry, EntryKind, Head, Known, Outcome, Place, Store, Surroundings,
@@ -38,7 +39,7 @@ impl Hub {
         let recipient_id = entry.kind.notification_id().map(|id| id.recipient(user));
         self.bring(user, Room::User(user.clone()), entry).await?;
         let item = match recipient_id {
-            Some(id) => self.storage.item(id)?,
+            Some(id) => self.storage.bare_items(&[id])?.pop(),
             None => None,
         };
         self.finish();
@@ -99,7 +100,7 @@ impl Hub {
         match self.head(user)?.place(room, n) {
             Place::Applied | Place::Foreign => Ok(()),
             Place::Next | Place::Gap => Err(Error::RustError(format!(
-                "the record does not hold entry {n} of {room}"
+                "the record does not hold entry {n} of a room"
             ))),
         }
     }
@@ -329,10 +330,14 @@ impl Hub {
         let known = Known { item, collapsing };
         let connections = self.connections()?;
         let erased = matches!(entry.kind, EntryKind::Erase(_));
-        let Outcome { stores, emissions } = self.around(&connections, |around| {
+        let Outcome {
+            stores,
+            emissions,
+            tally,
+        } = self.around(&connections, |around| {
             Ok(inbox::apply(&self.head(user)?, room, entry, known, around))
         })?;
-        self.store(stores)?;
+        self.store(stores, tally)?;
         if erased {
             // However long the record takes: what was before is in no list from now on.
             self.disconnect()?;
@@ -360,16 +365,17 @@ impl Hub {
 
     /// Stores what came of a rule, then sends it to everybody.
     pub(super) fn carry_out(&self, outcome: Outcome) -> Result<()> {
-        self.store(outcome.stores)?;
+        self.store(outcome.stores, outcome.tally)?;
         self.emit(&outcome.emissions)
     }
 
-    /// Stores, and keeps in mind when the clock moves the next delivery on.
-    pub(super) fn store(&self, stores: Vec<Store>) -> Result<()> {
+    /// Stores, and keeps in mind when the clock moves the next delivery on, and what became of others.
+    pub(super) fn store(&self, stores: Vec<Store>, tally: Tally) -> Result<()> {
         let owes = stores.iter().any(|store| store.debt() == Debt::Owed);
         let due = stores.iter().filter_map(Store::wakes_at).min();
         self.storage.apply(stores)?;
         let mut memory = self.memory.borrow_mut();
+        memory.tally.add(tally);
         if owes {
             memory.owed = Owed::Known(Debt::Owed);
         }

@@ -22,6 +22,7 @@ use std::rc::Rc;
 
 use dormouse_domain::alarm::{self, Needs};
 use dormouse_domain::config::Config;
+use dormouse_domain::delivery::Tally;
 use dormouse_domain::id::UserId;
 use dormouse_domain::inbox::{Debt, Entry, Head};
 use dormouse_domain::limit::Admission;
@@ -37,9 +38,11 @@ use worker::{
     console_error, durable_object,
 };
 
+use crate::alarm::Alarm;
 use crate::http::json;
 use crate::hub_rpc::{HubCall, HubRequest};
 use crate::instruments::{Unit, count};
+use crate::metrics::{self, Point};
 use crate::sockets::PollingTransport;
 use crate::storage::Storage;
 use crate::switchboard_rpc::Haste;
@@ -60,6 +63,7 @@ struct Hub {
     env: Env,
     storage: Storage,
     memory: RefCell<Memory>,
+    alarm: Alarm,
     flushing: Cell<bool>,
     settling: Cell<bool>,
     #[cfg(feature = "instruments")]
@@ -76,9 +80,12 @@ struct Memory {
     /// Entries that came before those they follow, by log and number.
     held: BTreeMap<(Room, u64), Entry>,
     admission: Admission,
-    alarm: Alarm,
     due: Due,
     owed: Owed,
+    /// What the switchboard is yet to be told of deliveries.
+    tally: Tally,
+    /// Connections that were closed because of their silence and are not written down yet.
+    ghosts: u64,
     /// When retention was last looked after.
     pruned_at: Option<Timestamp>,
     /// Whether the user has come and the record has not been asked since. Not lost while it matters: the
@@ -114,16 +121,6 @@ enum Due {
     Known(Option<Timestamp>),
 }
 
-/// What is known of the object's alarm.
-#[derive(Clone, Copy, Default)]
-enum Alarm {
-    /// It has not been looked up since the object woke.
-    #[default]
-    Unknown,
-    /// It is set for this time, or not at all.
-    Known(Option<Timestamp>),
-}
-
 impl DurableObject for UserHub {
     fn new(state: State, env: Env) -> Self {
         match WebSocketRequestResponsePair::new(KEEPALIVE.0, KEEPALIVE.1) {
@@ -133,6 +130,7 @@ impl DurableObject for UserHub {
         let storage = Storage::new(&state);
         let hub = Hub {
             storage,
+            alarm: Alarm::new(&state),
             state,
             env,
             memory: RefCell::default(),
@@ -251,7 +249,7 @@ impl Hub {
     }
 
     async fn on_alarm(self: &Rc<Self>) -> Result<()> {
-        self.memory.borrow_mut().alarm = Alarm::Known(None);
+        self.alarm.went_off();
         self.beat(Session::on_timer)?;
         if let Some(head) = self.storage.head()? {
             // After a crash nobody saw the last socket go; the alarm for its token's end comes all the same.
@@ -287,25 +285,20 @@ impl Hub {
     fn may_be_behind(&self) -> bool {
         let memory = self.memory.borrow();
         matches!(memory.owed, Owed::Known(Debt::Owed))
-            || matches!(memory.alarm, Alarm::Unknown)
+            || self.alarm.is_unknown()
             || memory.pruned_at.is_none()
     }
 
-    /// Sets the alarm when something is due before it.
+    /// Sets the alarm when something is due before it. It comes at the end of whatever moves connections, so what was
+    /// counted of them is written here.
     async fn arm(&self) -> Result<()> {
-        let known = self.memory.borrow().alarm;
-        let set = match known {
-            Alarm::Known(set) => set,
-            Alarm::Unknown => {
-                let stored = self.storage.alarm().await?;
-                // While it was looked up it may have gone off: then it is not set any more.
-                let known = self.memory.borrow().alarm;
-                match known {
-                    Alarm::Known(set) => set,
-                    Alarm::Unknown => stored,
-                }
-            }
-        };
+        let armed = self.alarm.arm(|set| self.alarm_to_set(set)).await;
+        let ghosts = std::mem::take(&mut self.memory.borrow_mut().ghosts);
+        metrics::write(&self.env, &[(Point::GhostClosed, ghosts)]);
+        armed
+    }
+
+    fn alarm_to_set(&self, set: Option<Timestamp>) -> Result<Option<Timestamp>> {
         let due = self.memory.borrow().due;
         let delivery_at = match due {
             Due::Known(at) => at,
@@ -320,12 +313,7 @@ impl Hub {
             delivery_at,
             debt: self.debt(head.as_ref())?,
         };
-        let to_set = alarm::to_set(set, &needs, &config.rules(), clock::now());
-        if let Some(at) = to_set {
-            self.storage.set_alarm(at).await?;
-        }
-        self.memory.borrow_mut().alarm = Alarm::Known(to_set.or(set));
-        Ok(())
+        Ok(alarm::to_set(set, &needs, &config.rules(), clock::now()))
     }
 
     fn head(&self, user: &UserId) -> Result<Head> {
@@ -359,7 +347,7 @@ impl Hub {
             200,
             &Info {
                 instance: &self.instance,
-                alarm_at: self.storage.alarm().await?,
+                alarm_at: self.alarm.look_up().await?,
                 sockets: self.connections()?.len().saturating_sub(polling),
                 polling,
                 cursor: self.storage.head()?.map_or(0, |head| head.cursor),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use dormouse_domain::config::Timing;
 use dormouse_domain::engine_request::EngineError;
 use dormouse_domain::id::UserId;
+use dormouse_domain::limit::AdmissionError;
 use dormouse_domain::polling::{MAX_PACKETS, Phase, Poll, Probe, Upgradable};
 use dormouse_domain::session::{CloseReason, Session};
 use dormouse_protocol::{engine, payload};
@@ -12,15 +13,34 @@ use worker::{Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPai
 
 use super::Hub;
 use super::connections::Rest;
-use crate::hub_rpc::{OpenCall, SECOND_UPGRADE};
+use crate::hub_rpc::{OpenCall, SECOND_UPGRADE, TOO_MANY_OPEN};
 use crate::sockets::{Connection, PollingTransport, Socket, close};
 use crate::{clock, engine_http, socket_io};
+
+/// Why a request has no polling transport.
+enum NoTransport {
+    /// For this reason, in the reference's words.
+    Engine(EngineError),
+    /// The session would begin here, and the user has too many.
+    NotAdmitted,
+}
+
+impl NoTransport {
+    fn refusal(&self) -> Result<Response> {
+        match self {
+            Self::Engine(error) => engine_http::refusal(*error),
+            Self::NotAdmitted => Ok(Response::empty()?.with_status(TOO_MANY_OPEN)),
+        }
+    }
+}
 
 impl Hub {
     /// Begins a polling session.
     pub(super) async fn open_polling(&self, user: &UserId, sid: String, open: OpenCall) -> Result<Response> {
         let config = self.config()?;
-        let transport = self.begin_polling(user, &sid, open)?;
+        let Ok(transport) = self.begin_polling(user, &sid, open)? else {
+            return NoTransport::NotAdmitted.refusal();
+        };
         let heartbeat = Connection::polling(&transport).session.heartbeat;
         let upgrades = [engine::Transport::Websocket];
         let packet = socket_io::open_packet(&sid, heartbeat, &upgrades, &config);
@@ -28,11 +48,18 @@ impl Hub {
         engine_http::payload(&packet)
     }
 
-    fn begin_polling(&self, user: &UserId, sid: &str, open: OpenCall) -> Result<Rc<PollingTransport>> {
-        let transport = Rc::new(PollingTransport::new(self.begin(user, sid.to_owned(), open)?));
-        let kept = Rc::clone(&transport);
-        self.memory.borrow_mut().polling.insert(sid.to_owned(), kept);
-        Ok(transport)
+    fn begin_polling(
+        &self,
+        user: &UserId,
+        sid: &str,
+        open: OpenCall,
+    ) -> Result<std::result::Result<Rc<PollingTransport>, AdmissionError>> {
+        Ok(self.begin(user, sid.to_owned(), open)?.map(|session| {
+            let transport = Rc::new(PollingTransport::new(session));
+            let kept = Rc::clone(&transport);
+            self.memory.borrow_mut().polling.insert(sid.to_owned(), kept);
+            transport
+        }))
     }
 
     /// The polling transport of this sid. A session that a lobby hands over begins with its first
@@ -42,7 +69,7 @@ impl Hub {
         user: &UserId,
         sid: &str,
         open: Option<OpenCall>,
-    ) -> Result<std::result::Result<Rc<PollingTransport>, EngineError>> {
+    ) -> Result<std::result::Result<Rc<PollingTransport>, NoTransport>> {
         if let Some(transport) = self.memory.borrow().polling.get(sid) {
             return Ok(Ok(Rc::clone(transport)));
         }
@@ -50,10 +77,17 @@ impl Hub {
             .connections()?
             .iter()
             .any(|connection| connection.session.sid == sid);
+        let grace_ms = self.config()?.expiry.grace_ms;
         match (upgraded, open) {
-            (true, _) => Ok(Err(EngineError::BadRequest)),
-            (false, None) => Ok(Err(EngineError::UnknownSid)),
-            (false, Some(open)) => self.begin_polling(user, sid, open).map(Ok),
+            (true, _) => Ok(Err(NoTransport::Engine(EngineError::BadRequest))),
+            (false, None) => Ok(Err(NoTransport::Engine(EngineError::UnknownSid))),
+            // A lobby remembers the token a session began with, and the session may be over since.
+            (false, Some(open)) if open.identity.session_ends_at(grace_ms) <= clock::now() => {
+                Ok(Err(NoTransport::Engine(EngineError::UnknownSid)))
+            }
+            (false, Some(open)) => Ok(self
+                .begin_polling(user, sid, open)?
+                .map_err(|_| NoTransport::NotAdmitted)),
         }
     }
 
@@ -68,7 +102,7 @@ impl Hub {
     ) -> Result<Response> {
         let transport = match self.transport(user, sid, open)? {
             Ok(transport) => transport,
-            Err(error) => return engine_http::refusal(error),
+            Err(error) => return error.refusal(),
         };
         if self.config()?.heartbeat.timing == Timing::Exact {
             // An alarm may be late; a transport that is over by the clock is over.
@@ -108,7 +142,7 @@ impl Hub {
     ) -> Result<Response> {
         let transport = match self.transport(user, sid, open)? {
             Ok(transport) => transport,
-            Err(error) => return engine_http::refusal(error),
+            Err(error) => return error.refusal(),
         };
         match transport.polling.borrow().phase() {
             Phase::Open => {}
@@ -184,8 +218,10 @@ impl Hub {
                     return Ok(engine_http::broken(SECOND_UPGRADE));
                 }
             }
-            Err(EngineError::BadRequest) => return Ok(engine_http::broken(SECOND_UPGRADE)),
-            Err(error) => return engine_http::refusal(error),
+            Err(NoTransport::Engine(EngineError::BadRequest)) => {
+                return Ok(engine_http::broken(SECOND_UPGRADE));
+            }
+            Err(error) => return error.refusal(),
         }
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         Socket::accept_probe(
@@ -214,7 +250,7 @@ impl Hub {
     pub(super) async fn move_to(&self, user: &UserId, sid: &str, open: OpenCall) -> Result<Response> {
         let transport = match self.transport(user, sid, Some(open))? {
             Ok(transport) => transport,
-            Err(error) => return engine_http::refusal(error),
+            Err(error) => return error.refusal(),
         };
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_web_socket(&server);

@@ -6,9 +6,11 @@ use std::time::Duration;
 use dormouse_domain::id::{RecipientId, UserId};
 use dormouse_domain::inbox::{self, Debt, Erasure, Head, Store};
 use dormouse_domain::item::Item;
+use dormouse_domain::time::Timestamp;
 use worker::{Delay, Result, console_error};
 
 use super::{Due, Hub, Owed};
+use crate::metrics::{self, Point};
 use crate::{clock, record};
 
 /// Items the clock bears on that are dealt with at once.
@@ -115,6 +117,37 @@ impl Hub {
         self.storage.purge(&ids)
     }
 
+    /// A user comes after a while: holds the counts against the items, when no tick has done so for an hour.
+    pub(super) fn recount_on_arrival(&self, user: &UserId) -> Result<()> {
+        let head = self.head(user)?;
+        match (head.online_since, head.last_seen_at) {
+            (None, Some(last_seen_at)) => self.recount(&head, last_seen_at),
+            (Some(_), _) | (None, None) => Ok(()),
+        }
+    }
+
+    /// An interval is over: the same.
+    pub(super) fn recount_on_tick(&self, user: &UserId) -> Result<()> {
+        let interval_ms = self.config()?.heartbeat.interval_ms;
+        let last_tick = clock::now().as_ms().saturating_sub(interval_ms);
+        self.recount(&self.head(user)?, Timestamp::from_ms(last_tick))
+    }
+
+    /// Puts the counts right when they are wrong, and says so.
+    fn recount(&self, head: &Head, last_occasion: Timestamp) -> Result<()> {
+        let now = clock::now();
+        if !inbox::recount_is_due(last_occasion, now) {
+            return Ok(());
+        }
+        let counted = self.storage.unread_up_to(head.seq)?;
+        let drift = inbox::drift(head, counted);
+        if drift > 0 {
+            console_error!("the counts of an inbox were wrong by {drift} and were put right");
+            metrics::write(&self.env, &[(Point::CounterDrift, drift)]);
+        }
+        self.carry_out(inbox::recount(head, counted, now))
+    }
+
     // ---- debts ----
 
     /// Whether anything is owed to the record: states of items, or an erasure.
@@ -176,9 +209,14 @@ impl Hub {
         }
         let count = outbox.owed.len();
         let owed = std::mem::take(&mut outbox.owed);
+        let switchboard = self.switchboard(user)?;
+        let tally = std::mem::take(&mut self.memory.borrow_mut().tally);
         self.settling.set(true);
-        let settled = record::settle(&self.env, self.switchboard(user)?, user.clone(), owed).await;
+        let settled = record::settle(&self.env, switchboard, user.clone(), owed, tally).await;
         self.settling.set(false);
+        if settled.is_err() {
+            self.memory.borrow_mut().tally.add(tally);
+        }
         settled?;
         self.storage.strike_off(&outbox)?;
         if i64::try_from(count).is_ok_and(|paid| paid < OUTBOX_PAGE) {

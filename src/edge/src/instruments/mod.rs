@@ -1,4 +1,4 @@
-//! Fail points and the ledger. In the production bundle every function here is empty.
+//! Fail points, the ledger and a clock that can be put forward. In the production bundle every function here is empty.
 //!
 //! A *fail point* stands between two steps; a test names one, and there the step fails or the event
 //! stops for ever (and the test kills the process). The *ledger* counts billable units.
@@ -9,11 +9,15 @@ mod counters;
 mod fail_points;
 #[cfg(feature = "instruments")]
 pub(crate) mod routes;
+#[cfg(feature = "instruments")]
+mod time;
 
 #[cfg(feature = "instruments")]
-pub(crate) use self::counters::count;
+pub(crate) use self::counters::{count, note};
 #[cfg(feature = "instruments")]
 pub(crate) use self::fail_points::reach;
+#[cfg(feature = "instruments")]
+pub(crate) use self::time::ahead_ms;
 
 /// Where an event can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +106,25 @@ pub(crate) enum Unit {
 /// Counts nothing.
 #[cfg(not(feature = "instruments"))]
 pub(crate) const fn count(_unit: Unit, _by: usize) {}
+
+/// Notes nothing.
+#[cfg(not(feature = "instruments"))]
+pub(crate) const fn note(_point: &str, _value: u64) {}
+
+/// Counts the rows that a statement of an object has read and written. Not asked for in production: each is a call
+/// of the platform.
+pub(crate) fn count_rows(cursor: &worker::SqlCursor) {
+    if cfg!(feature = "instruments") {
+        count(Unit::ObjectRowsRead, cursor.rows_read());
+        count(Unit::ObjectRowsWritten, cursor.rows_written());
+    }
+}
+
+/// The platform's clock is the clock.
+#[cfg(not(feature = "instruments"))]
+pub(crate) const fn ahead_ms() -> u64 {
+    0
+}
 
 /// Never fails.
 #[cfg(not(feature = "instruments"))]

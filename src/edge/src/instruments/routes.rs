@@ -6,7 +6,7 @@ use dormouse_domain::switchboard::SwitchboardName;
 use worker::{Env, Method, Request, Response};
 
 use super::fail_points::Armed;
-use super::{FailPoint, counters, fail_points};
+use super::{FailPoint, counters, fail_points, time};
 use crate::http::{Refusal, json, json_body};
 use crate::hub_rpc::{HubCall, HubRequest};
 use crate::switchboard_rpc::{SwitchboardCall, SwitchboardRequest};
@@ -27,8 +27,13 @@ pub(crate) async fn answer(request: &Request, env: &Env, path: &[&str]) -> Resul
             Ok(Response::empty()?)
         }
         (Method::Get, ["ledger"]) => Ok(json(200, &counters::counted())?),
+        (Method::Get, ["points"]) => Ok(json(200, &counters::points())?),
         (Method::Delete, ["ledger"]) => {
             counters::reset();
+            Ok(Response::empty()?)
+        }
+        (Method::Put, ["clock", ms]) => {
+            time::put_forward(parse(ms)?);
             Ok(Response::empty()?)
         }
         (Method::Get, ["hub", user]) => {

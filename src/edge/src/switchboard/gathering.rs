@@ -76,6 +76,11 @@ impl<Q, A> Gathering<Q, A> {
         self.waiting.borrow().is_empty()
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     fn is_hasty(&self) -> bool {
         let waiting = self.waiting.borrow();
         waiting.iter().any(|waiter| waiter.haste == Haste::Now)

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use dormouse_domain::config::Config;
+use dormouse_domain::delivery::Tally;
 use dormouse_domain::room::SharedRoom;
 use dormouse_domain::switchboard::SwitchboardName;
 use dormouse_domain::switchboard::alarm::{self, Deadlines, RESUME_MS};
@@ -38,10 +39,12 @@ use self::reading::Question;
 use self::settling::Debt;
 use self::storage::Storage;
 use self::walking::Task;
+use crate::alarm::Alarm;
 use crate::http::json;
 use crate::instruments::{Unit, count};
 use crate::switchboard_rpc::{
-    CountReply, Known, Missed, RoomReply, RosterQuery, RosterReply, SwitchboardCall, SwitchboardRequest,
+    CountReply, Known, Missed, RoomReply, RosterQuery, RosterReply, SwitchboardCall, SwitchboardFigures,
+    SwitchboardRequest,
 };
 use crate::{clock, settings};
 
@@ -61,6 +64,10 @@ struct Exchange {
     recent: RefCell<Recent>,
     reads: Gathering<Question, Missed>,
     debts: Gathering<Debt, ()>,
+    /// What hubs have said of deliveries and was not written yet, and how much they owed.
+    tally: Cell<Tally>,
+    depth: Cell<u64>,
+    written_at: Cell<Timestamp>,
     walks: RefCell<Walks>,
     tasks: RefCell<BTreeMap<u64, Rc<Task>>>,
     /// Walks that have come to the end and have hubs left to be tried again.
@@ -70,25 +77,16 @@ struct Exchange {
     news: RefCell<News>,
     report: RefCell<Report>,
     reporting: Cell<bool>,
-    alarm: Cell<Alarm>,
+    alarm: Alarm,
     #[cfg(feature = "instruments")]
     instance: String,
-}
-
-/// What is known of the object's alarm.
-#[derive(Clone, Copy, Default)]
-enum Alarm {
-    /// It has not been looked up since the object woke.
-    #[default]
-    Unknown,
-    /// It is set for this time, or not at all.
-    Known(Option<Timestamp>),
 }
 
 impl DurableObject for Switchboard {
     fn new(state: State, env: Env) -> Self {
         let exchange = Exchange {
             storage: Storage::new(&state),
+            alarm: Alarm::new(&state),
             state,
             env,
             roster: RefCell::default(),
@@ -96,6 +94,9 @@ impl DurableObject for Switchboard {
             recent: RefCell::default(),
             reads: Gathering::default(),
             debts: Gathering::default(),
+            tally: Cell::default(),
+            depth: Cell::default(),
+            written_at: Cell::new(clock::now()),
             walks: RefCell::default(),
             tasks: RefCell::default(),
             retrying: RefCell::default(),
@@ -104,7 +105,6 @@ impl DurableObject for Switchboard {
             news: RefCell::default(),
             report: RefCell::default(),
             reporting: Cell::default(),
-            alarm: Cell::default(),
             #[cfg(feature = "instruments")]
             instance: crate::entropy::sid().unwrap_or_default(),
         };
@@ -134,7 +134,7 @@ impl Exchange {
                 self.leave(&user, at)?;
                 Response::empty()
             }
-            SwitchboardCall::Settle { user, owed } => self.settle(user, owed).await,
+            SwitchboardCall::Settle { user, owed, tally } => self.settle(user, owed, tally).await,
             SwitchboardCall::FanOut(fan_out) => self.fan_out(&fan_out).await,
             SwitchboardCall::Emit(emit) => self.emit(emit),
             SwitchboardCall::Roster(query) => self.known(&query),
@@ -148,6 +148,19 @@ impl Exchange {
             SwitchboardCall::Count => {
                 let online = number(self.roster(|roster| roster.online())?);
                 json(200, &CountReply { online })
+            }
+            SwitchboardCall::Figures => {
+                let (online_users, rooms) =
+                    self.roster(|roster| (number(roster.online()), number(roster.rooms())))?;
+                let under_way = self.tasks.borrow();
+                let fan_outs = under_way.values().filter(|task| task.is_stored());
+                let figures = SwitchboardFigures {
+                    online_users,
+                    rooms,
+                    fan_outs_under_way: number(fan_outs.count()),
+                    hubs_in_debt: number(self.debts.len()),
+                };
+                json(200, &figures)
             }
             SwitchboardCall::Forget { user, at } => {
                 self.forget(&user, at)?;
@@ -197,7 +210,7 @@ impl Exchange {
     }
 
     async fn on_alarm(self: &Rc<Self>) -> Result<()> {
-        self.alarm.set(Alarm::Known(None));
+        self.alarm.went_off();
         if self.board.borrow().is_none() {
             match self.storage.board()? {
                 Some(board) => self.wake(board.name)?,
@@ -243,17 +256,10 @@ impl Exchange {
 
     /// Sets the alarm when something is due before it.
     async fn arm(&self) -> Result<()> {
-        let set = match self.alarm.get() {
-            Alarm::Known(set) => set,
-            Alarm::Unknown => {
-                let stored = self.storage.alarm().await?;
-                // While it was looked up it may have gone off: then it is not set any more.
-                match self.alarm.get() {
-                    Alarm::Known(set) => set,
-                    Alarm::Unknown => stored,
-                }
-            }
-        };
+        self.alarm.arm(|set| self.alarm_to_set(set)).await
+    }
+
+    fn alarm_to_set(&self, set: Option<Timestamp>) -> Result<Option<Timestamp>> {
         let is_under_way = {
             let tasks = self.tasks.borrow();
             !self.retrying.borrow().is_empty() || tasks.values().any(|task| task.is_stored())
@@ -270,12 +276,7 @@ impl Exchange {
             tick,
             report,
         };
-        let to_set = alarm::to_set(set, &deadlines, now);
-        self.alarm.set(Alarm::Known(to_set.or(set)));
-        match to_set {
-            Some(at) => self.storage.set_alarm(at).await,
-            None => Ok(()),
-        }
+        Ok(alarm::to_set(set, &deadlines, now))
     }
 
     // ---- what is known ----
@@ -344,7 +345,7 @@ impl Exchange {
         }
         let info = Info {
             instance: &self.instance,
-            alarm_at: self.storage.alarm().await?,
+            alarm_at: self.alarm.look_up().await?,
             online: self.roster(|roster| roster.online())?,
             walks: self.walks.borrow().len(),
             jobs: self.storage.jobs()?.len(),

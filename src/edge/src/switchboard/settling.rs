@@ -2,19 +2,24 @@
 
 use std::rc::Rc;
 
+use dormouse_domain::delivery::Tally;
 use dormouse_domain::id::UserId;
 use worker::{Response, Result, console_error};
 
 use super::Exchange;
 use super::gathering::Waiter;
 use super::reading::unavailable;
-use crate::bindings;
 use crate::d1::{OwedDelivery, UserDelivery};
 use crate::instruments::{FailPoint, reach};
+use crate::metrics::{self, Point};
 use crate::switchboard_rpc::Haste;
+use crate::{bindings, clock};
 
 /// Rows that are written with one statement, each about 400 bytes of it.
 const ROWS: usize = 2_000;
+
+/// How long what was counted may wait while more is being counted, in milliseconds.
+const POINTS_INTERVAL_MS: u64 = 10_000;
 
 /// What a hub owes.
 pub(super) struct Debt {
@@ -24,7 +29,19 @@ pub(super) struct Debt {
 
 impl Exchange {
     /// Answers when what a hub owes is written.
-    pub(super) async fn settle(self: &Rc<Self>, user: UserId, owed: Vec<OwedDelivery>) -> Result<Response> {
+    pub(super) async fn settle(
+        self: &Rc<Self>,
+        user: UserId,
+        owed: Vec<OwedDelivery>,
+        tally: Tally,
+    ) -> Result<Response> {
+        let mut sum = self.tally.get();
+        sum.add(tally);
+        self.tally.set(sum);
+        // While hubs go on coming, whoever writes for them comes to no end.
+        if clock::now().since(self.written_at.get()) >= POINTS_INTERVAL_MS {
+            self.write_points();
+        }
         let written = self.debts.wait(Debt { user, owed }, Haste::Soon);
         self.write();
         match written.await {
@@ -56,7 +73,21 @@ impl Exchange {
                     Err(error) => console_error!("{} hubs keep owing the record: {error}", debts.len()),
                 }
             }
+            exchange.write_points();
         });
+    }
+
+    /// Writes what was counted of many hubs.
+    fn write_points(&self) {
+        self.written_at.set(clock::now());
+        let tally = self.tally.take();
+        let points = [
+            (Point::Delivered, tally.delivered),
+            (Point::Retried, tally.retried),
+            (Point::FailedForGood, tally.failed_for_good),
+            (Point::OutboxDepth, self.depth.take()),
+        ];
+        metrics::write(&self.env, &points);
     }
 
     async fn pay(&self, debts: &[Waiter<Debt, ()>]) -> Result<()> {
@@ -68,6 +99,8 @@ impl Exchange {
             })
         });
         let rows: Vec<_> = rows.collect();
+        let depth = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        self.depth.set(self.depth.get().max(depth));
         bindings::record(&self.env)?.write_deliveries(&rows).await?;
         for row in &rows {
             if let Some(id) = row.owed.failed_for_good() {

@@ -6,18 +6,16 @@
 //! again costs none.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
 use dormouse_domain::id::UserId;
 use dormouse_domain::switchboard::board::Board;
 use dormouse_domain::switchboard::roster::{Member, Roster, Seen};
 use dormouse_domain::switchboard::walk::Progress;
-use dormouse_domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use worker::{Error, Result, SqlStorage, SqlStorageValue, State};
 
-use crate::instruments::{Unit, count};
+use crate::instruments::count_rows;
 use crate::switchboard_rpc::FanOut;
 
 /// The first version. What is told by JSON has a test in the domain that pins it.
@@ -44,7 +42,6 @@ CREATE TABLE jobs (
 
 /// The switchboard's database.
 pub(super) struct Storage {
-    raw: Rc<worker::Storage>,
     sql: SqlStorage,
     /// Whether the tables were found; they never go again.
     found: Cell<bool>,
@@ -59,10 +56,8 @@ pub(super) struct Job {
 
 impl Storage {
     pub(super) fn new(state: &State) -> Self {
-        let raw = Rc::new(state.storage());
-        let sql = raw.sql();
+        let sql = state.storage().sql();
         Self {
-            raw,
             sql,
             found: Cell::default(),
         }
@@ -225,20 +220,6 @@ impl Storage {
         self.write("DELETE FROM jobs WHERE id = ?1", vec![integer(id)?])
     }
 
-    // ---- the alarm ----
-
-    /// When the alarm is set for.
-    pub(super) async fn alarm(&self) -> Result<Option<Timestamp>> {
-        let at = self.raw.get_alarm().await?;
-        Ok(at.and_then(|ms| u64::try_from(ms).ok()).map(Timestamp::from_ms))
-    }
-
-    /// Sets the alarm.
-    pub(super) async fn set_alarm(&self, at: Timestamp) -> Result<()> {
-        count(Unit::AlarmsSet, 1);
-        self.raw.set_alarm(at.to_datetime()).await
-    }
-
     // ---- statements ----
 
     fn create(&self) -> Result<()> {
@@ -274,8 +255,7 @@ impl Storage {
         }
         let cursor = self.sql.exec(sql, bound)?;
         let rows = cursor.to_array()?;
-        count(Unit::ObjectRowsRead, cursor.rows_read());
-        count(Unit::ObjectRowsWritten, cursor.rows_written());
+        count_rows(&cursor);
         Ok(rows)
     }
 }
