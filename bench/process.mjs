@@ -18,11 +18,6 @@ export function memoryKib(pid) {
   return total(pid, (id) => Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${id}/status`, "utf8"))[1]));
 }
 
-/** The most files one of them has open. */
-export function openFiles(pid) {
-  return Math.max(...family(pid).map((id) => readdirSync(`/proc/${id}/fd`).length));
-}
-
 const total = (pid, measure) => family(pid).reduce((sum, id) => sum + measure(id), 0);
 
 function family(pid) {

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 
 const ROOT = join(import.meta.dirname, "..");
 export const FOLDER = join(import.meta.dirname, "results");
-const LATEST = join(FOLDER, "latest.json");
+const KEPT = join(FOLDER, "bench.json");
 
 /** When, where and with what. */
 export function conditions(runs) {
@@ -30,14 +30,14 @@ export function conditions(runs) {
 
 /** `{ scenario: { conditions, runs } }` as last kept. */
 export function kept() {
-  return existsSync(LATEST) ? JSON.parse(readFileSync(LATEST, "utf8")) : {};
+  return existsSync(KEPT) ? JSON.parse(readFileSync(KEPT, "utf8")) : {};
 }
 
 /** Keeps the scenarios that were run, in place of what was kept of them. */
 export function keep(results, conditions) {
   const scenarios = Object.entries(results).map(([name, runs]) => [name, { conditions, runs }]);
-  mkdirSync(dirname(LATEST), { recursive: true });
-  writeFileSync(LATEST, `${JSON.stringify({ ...kept(), ...Object.fromEntries(scenarios) }, rounded, 1)}\n`);
+  mkdirSync(dirname(KEPT), { recursive: true });
+  writeFileSync(KEPT, `${JSON.stringify({ ...kept(), ...Object.fromEntries(scenarios) }, rounded, 1)}\n`);
 }
 
 /** Four digits are more than a measurement has. */

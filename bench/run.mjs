@@ -1,7 +1,7 @@
 // `make bench`: Dormouse beside the platform's floor and a Node server. Each scenario runs RUNS times against each subject, in
 // turn, each time started afresh; a run that lost a push, or brought one twice or to somebody else, fails and is not counted.
 //
-// A complete run is kept in bench/results/latest.json, from which report.mjs makes the tables and plots.
+// A complete run is kept in bench/results/bench.json, from which report.mjs makes the tables and plots.
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
