@@ -48,7 +48,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm room-storm \
-	fan-out crowd abuse ledger bench bench-report \
+	fan-out crowd abuse chaos soak ledger bench bench-report \
 	token key push watch clean distclean python wasm-target fmt clippy docs native layers size no-instruments fuzz \
 	codec-bench types types-check
 
@@ -157,7 +157,7 @@ size: bundle ## fail when the bundle is over its budget
 	$(call say,bundle size)
 	@$(NODE) scripts/bundle-size.mjs build $(BUNDLE_BUDGET)
 
-no-instruments: bundle bundle-instruments bundle-conformance ## prove that the production bundle holds no fail point, no ledger, no conformance mode
+no-instruments: bundle bundle-instruments bundle-conformance ## prove that the production bundle holds no fail point, no planted fault, no ledger, no conformance mode
 	$(call say,no instruments in the production bundle)
 	@$(NODE) scripts/no-instruments.mjs build build-instruments build-conformance
 
@@ -222,6 +222,12 @@ abuse: bundle ## CONNECTIONS=2000 strangers and FRAMES=20000 frames of garbage: 
 
 crowd: bundle-instruments ## what USERS=1000 users cost the record who come back, or acknowledge, at the same time
 	@$(NODE) tests/long/crowd.mjs
+
+chaos: bundle-instruments ## kill the runtime KILLS=1000 times, anywhere, and hold what was promised against what is there: [SERVERS=2] [SEED=1] [FAULT=drop-outbox]
+	@$(NODE) bench/chaos.mjs
+
+soak: bundle-instruments ## for SECONDS (300) clients come and go: memory, open files and alarms must be what they were
+	@$(NODE) bench/soak.mjs
 
 ledger: bundle-instruments ## print what each action costs in billable units
 	@$(NODE) bench/ledger.mjs

@@ -30,10 +30,7 @@ export class Load {
     const token = signJwt(userClaims(user, { departments: rooms }), this.#subject.jwtSecret);
     const departments = rooms.length === 0 ? {} : { rooms: rooms.map((id) => `dept:${id}`).join(" ") };
     // `user` and `rooms` are for the floor, which looks into no token; the others take no notice.
-    // Each has an address of its own, as the platform would say: handshakes of one address are limited.
-    const headers = { "cf-connecting-ip": address(this.#clients.size) };
-    const options = { query: { token, user, ...departments, ...query }, extraHeaders: headers };
-    const client = new Client(this.#subject.url, user, token, options);
+    const client = new Client(this.#subject.url, user, token, { token, user, ...departments, ...query });
     this.#clients.add(client);
     return client;
   }
@@ -100,7 +97,7 @@ export class Load {
 /** One stock client, which acknowledges as the README's does. */
 class Client {
   #url;
-  #options;
+  #query;
   #socket;
   /** When each notification came first. */
   #arrivals = new Map();
@@ -109,9 +106,9 @@ class Client {
   #batch = Promise.withResolvers();
   expected = new Set();
 
-  constructor(url, user, token, options) {
+  constructor(url, user, token, query) {
     this.#url = url;
-    this.#options = options;
+    this.#query = query;
     this.user = user;
     this.token = token;
   }
@@ -119,7 +116,7 @@ class Client {
   /** Connects; gives the ms until the client was told that it is authenticated. */
   async connect() {
     const begun = performance.now();
-    const options = { transports: ["websocket"], forceNew: true, reconnection: false, ...this.#options };
+    const options = { transports: ["websocket"], forceNew: true, reconnection: false, query: this.#query };
     const socket = io(`${this.#url}/notifications`, options);
     this.#socket = socket;
     socket.on("notification:new", ({ id, recipient_id }) => {
@@ -195,8 +192,6 @@ export async function all(items, action, { width = WIDTH, perSecond = Infinity }
   await Promise.all(Array.from({ length: width }, work));
   return results;
 }
-
-const address = (n) => `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`;
 
 async function within(promise, what) {
   let timer;

@@ -1,4 +1,4 @@
-// Proves that fail points, the ledger and their routes are not in the production bundle, and that conformance mode is not
+// Proves that fail points, planted faults, the ledger and their routes are not in the production bundle, and that conformance mode is not
 // either. The same search must find each in the bundle that has it, or it would prove nothing.
 //   node scripts/no-instruments.mjs build build-instruments build-conformance
 import { readdirSync, readFileSync } from "node:fs";
@@ -10,6 +10,7 @@ const [production, instruments, conformance] = process.argv.slice(2);
 // two conformance.rs).
 const MARKERS = [
   { what: "fail points", marker: /instruments(::|\/)fail_points|fail point |push-before-commit/, home: instruments },
+  { what: "planted faults", marker: /instruments(::|\/)faults|cursor-over-gap/, home: instruments },
   { what: "ledger", marker: /instruments(::|\/)counters|worker_requests/, home: instruments },
   { what: "test routes", marker: /instruments(::|\/)routes|__test/, home: instruments },
   { what: "conformance mode", marker: /conformance(::|\/|\.rs)|message-back|message-with-ack/, home: conformance },

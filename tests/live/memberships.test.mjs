@@ -38,6 +38,24 @@ test("a user is put into a room and taken out while online: only what is pushed 
   await holds(server, "on", [ids[1]]);
 });
 
+test("a user who is taken out while their hub can't read the record gets nothing of what is pushed then", async () => {
+  const socket = await tab(server, "unread");
+  const witness = await tab(server, "unread-witness");
+  await changeMembers(server, "room:unread", { add: ["unread", "unread-witness"] });
+  const ids = [await pushedTo(server, "room:unread")];
+  await got(socket, ids);
+  await server.failPoint("catch-up-before-pull");
+  // Nor does the hub hear of it by the queue.
+  await server.failPoint("nudge-queued");
+  await removeMember(server, "room:unread", "unread");
+  await server.evict("unread");
+  ids.push(await pushedTo(server, "room:unread"));
+  await got(witness, ids);
+  await settled(socket);
+  assert.deepEqual(received(socket), [ids[0]]);
+  await holds(server, "unread", [ids[0]]);
+});
+
 test("a user is put into a room and taken out while offline: only what is pushed between is theirs", async () => {
   await visit(server, "off");
   await pushedTo(server, "room:off");

@@ -96,12 +96,12 @@ function snake(payload) {
 }
 
 /** The whole inbox and the whole archive over HTTP, newest first, and the counts. */
-export async function everything(server, user) {
+export async function everything(server, user, { token = server.token(user) } = {}) {
   const walk = async (filter) => {
     const items = [];
     for (let cursor = ""; cursor !== null; ) {
       const path = `/v1/me/notifications?filter=${filter}&limit=100${cursor && `&cursor=${encodeURIComponent(cursor)}`}`;
-      const { status, body } = await server.api("GET", path, { token: server.token(user) });
+      const { status, body } = await server.api("GET", path, { token });
       assert.equal(status, 200, JSON.stringify(body));
       items.push(...body.items);
       cursor = body.next_cursor;

@@ -2,6 +2,7 @@
 // and at the same time. An oracle that knows only what was answered, and when, says who must have what.
 import { received } from "./checks.mjs";
 import { connected, nextEvent, until } from "./client.mjs";
+import { Dice } from "./dice.mjs";
 import { onServerInMemory } from "./in_memory.mjs";
 import { PATIENT, attending, list, member, names, settled } from "./rooms.mjs";
 
@@ -46,7 +47,7 @@ class Storm {
       departments: [DEPARTMENTS[i % DEPARTMENTS.length]],
       tabs: [],
     }));
-    this.#dice = dice(seed);
+    this.#dice = new Dice(seed);
     this.#ms = ms;
     this.#width = Math.max(LEAST_WIDTH, Math.floor(users / USERS_AN_ACTION));
     this.#note = note;
@@ -72,20 +73,10 @@ class Storm {
   // ---- what happens ----
 
   async #act() {
-    const action = this.#choose();
-    const user = this.#pick(this.#users);
+    const action = this.#dice.of(ACTIONS);
+    const user = this.#dice.pick(this.#users);
     await this[`_${action}`](user);
     this.#done[action] = (this.#done[action] ?? 0) + 1;
-  }
-
-  #choose() {
-    const total = Object.values(ACTIONS).reduce((sum, weight) => sum + weight);
-    let left = this.#dice() * total;
-    return Object.keys(ACTIONS).find((action) => (left -= ACTIONS[action]) < 0) ?? "connect";
-  }
-
-  #pick(list) {
-    return list[Math.floor(this.#dice() * list.length)];
   }
 
   async #open(user) {
@@ -115,7 +106,7 @@ class Storm {
   }
 
   async #change({ name }, method) {
-    const room = this.#pick(ROOMS);
+    const room = this.#dice.pick(ROOMS);
     const place = `${room} ${name}`;
     if (this.#busy.has(place)) return;
     this.#busy.add(place);
@@ -129,7 +120,7 @@ class Storm {
   }
 
   _pushToRooms() {
-    const rooms = [this.#pick(ROOMS), this.#pick([...ROOMS, ...DEPARTMENTS.map((name) => `dept:${name}`)])];
+    const rooms = [this.#dice.pick(ROOMS), this.#dice.pick([...ROOMS, ...DEPARTMENTS.map((name) => `dept:${name}`)])];
     return this.#push([...new Set(rooms)]);
   }
 
@@ -161,7 +152,7 @@ class Storm {
   }
 
   _evictSwitchboard() {
-    return this.#server.evict(`${Math.floor(this.#dice() * SWITCHBOARDS)}/${SWITCHBOARDS}`, "Switchboard");
+    return this.#server.evict(`${Math.floor(this.#dice.between(0, SWITCHBOARDS))}/${SWITCHBOARDS}`, "Switchboard");
   }
 
   _evictHub({ name }) {
@@ -258,15 +249,4 @@ class Storm {
       this.#wrong.push(`the counts of ${name} are ${JSON.stringify(body)} and ${JSON.stringify({ unread, unseen, seq })}`);
     }
   }
-}
-
-/** Numbers from 0 to 1, always the same ones of a seed (mulberry32). */
-function dice(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

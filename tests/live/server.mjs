@@ -33,9 +33,10 @@ export const servers = new Set();
  * `vars` (texts) override those of wrangler.toml; null removes one. `persist` is a folder to keep (default: a temporary one,
  * removed at the end). `bundle` is "instruments" (default), "production" or "conformance". `workers` are the options of others
  * that run beside it. `limits` are how much the rate-limiting bindings let through where it differs from wrangler.toml.
+ * `inspected`: its heaps can be looked at.
  */
-export async function startServer({ vars = {}, persist, port, bundle = "instruments", workers = [], limits = {} } = {}) {
-  const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle, workers, limits });
+export async function startServer({ vars = {}, persist, port, bundle = "instruments", workers = [], limits = {}, inspected = false } = {}) {
+  const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle, workers, limits, inspected });
   servers.add(server);
   try {
     await server.restart();
@@ -51,10 +52,11 @@ class Server {
   #bundle;
   #workers;
   #limits;
+  #inspected;
   #runtime;
   #sockets = new Set();
 
-  constructor({ vars, persist, port, bundle, workers, limits }) {
+  constructor({ vars, persist, port, bundle, workers, limits, inspected }) {
     const { key, record } = newServiceKey("test");
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
@@ -67,6 +69,7 @@ class Server {
     this.#bundle = BUNDLES[bundle];
     this.#workers = workers;
     this.#limits = limits;
+    this.#inspected = inspected;
   }
 
   // ---- the process ----
@@ -99,8 +102,14 @@ class Server {
       persist: this.persist,
       port: this.port,
       workers: this.#workers,
+      inspected: this.#inspected,
     });
     await applyMigrations(this.db);
+  }
+
+  /** SIGKILL to workerd alone, which is started again on the same port and data: faster than `kill` and `restart`. */
+  crash() {
+    return this.#runtime.ask("crash");
   }
 
   /** Closes the clients, ends the runtime and removes the temporary files. */
@@ -133,6 +142,11 @@ class Server {
 
   // ---- what is inside ----
 
+  /** The process that everything of the runtime descends from. */
+  get pid() {
+    return this.#runtime.pid;
+  }
+
   /** The D1 database: `all` gives rows, `run` gives what changed, `batch` runs `{ sql, params }` in one transaction. */
   db = {
     all: async (sql, ...params) => (await this.db.batch([{ sql, params }]))[0].results,
@@ -160,6 +174,11 @@ class Server {
     return this.#runtime.ask("evictAll", { className });
   }
 
+  /** Bytes in the JavaScript heap of each isolate, without garbage: ours is `core:user:dormouse`, the others are Miniflare's. */
+  heaps() {
+    return this.#runtime.ask("heaps");
+  }
+
   /** The ids of the objects of a class that there are. */
   objects(className = HUB) {
     return this.#runtime.ask("objects", { className });
@@ -172,6 +191,11 @@ class Server {
   /** The next `times` passes through the named point do `action`. */
   failPoint(name, { action = "error", times = 1 } = {}) {
     return this.#instrument("PUT", `fail-points/${encodeURIComponent(name)}`, { action, times });
+  }
+
+  /** Plants a fault until the runtime ends. */
+  plantFault(name) {
+    return this.#instrument("PUT", `faults/${encodeURIComponent(name)}`);
   }
 
   failPoints() {

@@ -154,6 +154,8 @@ pub(crate) async fn dispatch(
         });
         answers.push(Waiting::Ordered(push.recipients, lapsed));
     }
+    #[cfg(feature = "instruments")]
+    crate::instruments::tell_too_early(env, &orders).await?;
     reach(FailPoint::PushBeforeCommit).await?;
     let commits = record.commit(&orders, now).await?;
     metrics::write(env, &[(Point::Push, stored(&commits))]);

@@ -15,7 +15,7 @@
 //! 7. [`identity`], [`keys`]: whom a request is from, and by which keys; [`log`], [`metrics`]: what operators
 //!    see; [`settings`], [`bindings`], [`clock`], [`entropy`], [`http`], [`cors`], [`limits`]: small things everyone
 //!    needs.
-//! 8. [`instruments`]: fail points and the ledger, empty in the production bundle; `conformance`: what
+//! 8. [`instruments`]: fail points, planted faults and the ledger, empty in the production bundle; `conformance`: what
 //!    differs in the build for the official protocol suites.
 
 #![allow(

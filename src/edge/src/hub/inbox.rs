@@ -19,7 +19,7 @@ use worker::{Delay, Error, Result, console_error};
 
 use super::{Behind, Due, Hub, Owed};
 use crate::hub_rpc::NudgeReply;
-use crate::instruments::{FailPoint, reach};
+use crate::instruments::{FailPoint, Fault, is_planted, reach};
 use crate::sockets::{Connection, broadcast, listeners};
 use crate::switchboard_rpc::{
     Attend, Attendance, Claim, FanOut, Haste, HubReply, Missed, More, Needs, Wanted, Who, Wish,
@@ -116,7 +116,11 @@ impl Hub {
                 let of_room = waiting.range((room.clone(), 0)..=(room.clone(), u64::MAX));
                 let next = of_room
                     .map(|(key, _)| key.clone())
-                    .find(|(_, n)| head.place(room, *n) == Place::Next);
+                    .find(|(_, n)| match head.place(room, *n) {
+                        Place::Next => true,
+                        Place::Gap => is_planted(Fault::CursorOverGap),
+                        Place::Applied | Place::Foreign => false,
+                    });
                 next.and_then(|key| waiting.remove(&key))
             };
             let Some(entry) = next else {

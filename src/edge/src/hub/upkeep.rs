@@ -10,6 +10,7 @@ use dormouse_domain::time::Timestamp;
 use worker::{Delay, Result, console_error};
 
 use super::{Due, Hub, Owed};
+use crate::instruments::{Fault, is_planted};
 use crate::metrics::{self, Point};
 use crate::{clock, record};
 
@@ -211,6 +212,9 @@ impl Hub {
         let owed = std::mem::take(&mut outbox.owed);
         let switchboard = self.switchboard(user)?;
         let tally = std::mem::take(&mut self.memory.borrow_mut().tally);
+        if is_planted(Fault::DropOutbox) {
+            self.storage.strike_off(&outbox)?;
+        }
         self.settling.set(true);
         let settled = record::settle(&self.env, switchboard, user.clone(), owed, tally).await;
         self.settling.set(false);

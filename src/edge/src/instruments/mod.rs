@@ -1,12 +1,16 @@
-//! Fail points, the ledger and a clock that can be put forward. In the production bundle every function here is empty.
+//! Fail points, planted faults, the ledger and a clock that can be put forward. In the production bundle every function here is
+//! empty.
 //!
 //! A *fail point* stands between two steps; a test names one, and there the step fails or the event
-//! stops for ever (and the test kills the process). The *ledger* counts billable units.
+//! stops for ever (and the test kills the process). A *planted fault* is a mistake that such tests must find. The
+//! *ledger* counts billable units.
 
 #[cfg(feature = "instruments")]
 mod counters;
 #[cfg(feature = "instruments")]
 mod fail_points;
+#[cfg(feature = "instruments")]
+mod faults;
 #[cfg(feature = "instruments")]
 pub(crate) mod routes;
 #[cfg(feature = "instruments")]
@@ -16,6 +20,8 @@ mod time;
 pub(crate) use self::counters::{count, note};
 #[cfg(feature = "instruments")]
 pub(crate) use self::fail_points::reach;
+#[cfg(feature = "instruments")]
+pub(crate) use self::faults::{is_planted, tell_too_early};
 #[cfg(feature = "instruments")]
 pub(crate) use self::time::ahead_ms;
 
@@ -74,6 +80,20 @@ pub(crate) enum FailPoint {
     FanOutBatchTold,
 }
 
+/// A mistake that can be planted, one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "instruments", derive(serde::Deserialize))]
+#[cfg_attr(feature = "instruments", serde(rename_all = "kebab-case"))]
+pub(crate) enum Fault {
+    /// Hubs tell of a push before the record has committed it.
+    #[cfg(feature = "instruments")]
+    EmitBeforeCommit,
+    /// A hub strikes off what it owes before the record has it.
+    DropOutbox,
+    /// A hub takes an entry although some before it are missing.
+    CursorOverGap,
+}
+
 /// What is billed, as the platform's price list counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "instruments", derive(PartialOrd, Ord, serde::Serialize))]
@@ -124,6 +144,12 @@ pub(crate) fn count_rows(cursor: &worker::SqlCursor) {
 #[cfg(not(feature = "instruments"))]
 pub(crate) const fn ahead_ms() -> u64 {
     0
+}
+
+/// Never.
+#[cfg(not(feature = "instruments"))]
+pub(crate) const fn is_planted(_fault: Fault) -> bool {
+    false
 }
 
 /// Never fails.

@@ -1,4 +1,4 @@
-//! `/__test/...`: how tests arm fail points and read the ledger.
+//! `/__test/...`: how tests arm fail points, plant faults and read the ledger.
 
 use dormouse_domain::id::UserId;
 use dormouse_domain::problem::{Code, Problem};
@@ -6,7 +6,7 @@ use dormouse_domain::switchboard::SwitchboardName;
 use worker::{Env, Method, Request, Response};
 
 use super::fail_points::Armed;
-use super::{FailPoint, counters, fail_points, time};
+use super::{FailPoint, Fault, counters, fail_points, faults, time};
 use crate::http::{Refusal, json, json_body};
 use crate::hub_rpc::{HubCall, HubRequest};
 use crate::switchboard_rpc::{SwitchboardCall, SwitchboardRequest};
@@ -24,6 +24,11 @@ pub(crate) async fn answer(request: &Request, env: &Env, path: &[&str]) -> Resul
         (Method::Get, ["fail-points"]) => Ok(json(200, &fail_points::armed())?),
         (Method::Delete, ["fail-points"]) => {
             fail_points::clear();
+            Ok(Response::empty()?)
+        }
+        (Method::Put, ["faults", name]) => {
+            let fault: Fault = parse(&format!("\"{name}\""))?;
+            faults::plant(fault);
             Ok(Response::empty()?)
         }
         (Method::Get, ["ledger"]) => Ok(json(200, &counters::counted())?),
