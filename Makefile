@@ -48,7 +48,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help dev conformance bundle-conformance test check setup bundle bundle-instruments live storm room-storm \
-	fan-out crowd abuse chaos soak ledger \
+	fan-out crowd abuse chaos soak ledger bench bench-report \
 	token key push watch clean distclean python wasm-target fmt clippy docs native layers size no-instruments fuzz \
 	codec-bench types types-check
 
@@ -231,6 +231,12 @@ soak: bundle-instruments ## for SECONDS (300) clients come and go: memory, open 
 
 ledger: bundle-instruments ## print what each action costs in billable units
 	@$(NODE) bench/ledger.mjs
+
+bench: bundle ## measure beside a Node server and the platform's floor: RUNS=5 [SCENARIOS=one,flight] [SUBJECTS=dormouse,floor] [SCALE=1]
+	@$(NODE) bench/run.mjs
+
+bench-report: $(NODE_MODULES) ## write what `make bench` kept into docs/performance.md, as tables and plots
+	@$(NODE) bench/report.mjs
 
 FUZZ_TARGETS := frame payload session http keys
 

@@ -15,11 +15,14 @@ const configs = new Map();
 
 /**
  * The Worker's bindings and flags in an environment of wrangler.toml. `vars` override those of wrangler.toml; null removes one.
- * `limits` do so for how much the rate-limiting bindings let through.
+ * `limits` do so for how much the rate-limiting bindings let through; null removes one of them as well.
  */
 export function options(vars, environment, limits = {}) {
   const { name, vars: preset, worker: { ratelimits, ...worker } } = read(environment);
-  for (const [binding, limit] of Object.entries(limits)) ratelimits[binding].simple.limit = limit;
+  for (const [binding, limit] of Object.entries(limits)) {
+    if (limit === null) delete ratelimits[binding];
+    else ratelimits[binding].simple.limit = limit;
+  }
   const bindings = Object.entries({ ...preset, ...vars }).filter(([, value]) => value !== null);
   return { ...worker, ratelimits, name, bindings: Object.fromEntries(bindings) };
 }

@@ -1,7 +1,7 @@
 // The child process of a test server: one Miniflare, and through it one workerd, in a process group of their own.
 // It does what the parent asks for over IPC and nothing else. See harness.mjs.
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
 
@@ -102,14 +102,12 @@ async function evict(className, object) {
   }
 }
 
-/** The two files of a bundle. They are given as bytes: they may be rebuilt while the server runs. */
+/** The files of a bundle: a script, and its WASM if it has any. They are given as bytes: they may be rebuilt while the server runs. */
 function modules(folder) {
   const file = (name, type) => ({ type, path: join(folder, name), contents: readFileSync(join(folder, name)) });
   const script = file("index.js", "ESModule");
-  return {
-    modulesRoot: folder,
-    modules: [{ ...script, contents: script.contents.toString() }, file("index_bg.wasm", "CompiledWasm")],
-  };
+  const wasm = existsSync(join(folder, "index_bg.wasm")) ? [file("index_bg.wasm", "CompiledWasm")] : [];
+  return { modulesRoot: folder, modules: [{ ...script, contents: script.contents.toString() }, ...wasm] };
 }
 
 process.on("message", async ({ id, command, ...args }) => {

@@ -301,7 +301,7 @@ class Server {
 }
 
 /** The child process that runs one Miniflare. */
-class Runtime {
+export class Runtime {
   #child;
   #exited;
   #asked = new Map();
@@ -385,7 +385,7 @@ function send(url, method, body, headers) {
 }
 
 /** A port that no outgoing connection is given: while a server is down, one could take it, or connect to itself. */
-async function freePort() {
+export async function freePort() {
   for (;;) {
     const port = randomInt(20_000, 30_000);
     if (await isFree(port)) return port;
