@@ -250,6 +250,21 @@ impl Hub {
             self.storage.apply(vec![Store::Head(head)])?;
         }
         let mut emissions = Vec::new();
+        let applied = self.apply_missed(user, asked, missed, &mut emissions).await;
+        // What is stored is told, whatever came after it.
+        let threshold = self.config()?.batch_threshold;
+        self.emit(&inbox::gather(&self.head(user)?, emissions, threshold))?;
+        applied
+    }
+
+    /// Applies entries in the order of their logs; whether there is more.
+    async fn apply_missed(
+        &self,
+        user: &UserId,
+        asked: &Attend,
+        missed: Missed,
+        emissions: &mut Vec<Emission>,
+    ) -> Result<More> {
         let mut more = More::No;
         for (wanted, log) in asked.wanted.iter().zip(missed.logs) {
             let room = &wanted.room;
@@ -277,8 +292,6 @@ impl Hub {
                 (More::No, Room::User(_)) => {}
             }
         }
-        let threshold = self.config()?.batch_threshold;
-        self.emit(&inbox::gather(&self.head(user)?, emissions, threshold))?;
         Ok(more)
     }
 
