@@ -19,7 +19,7 @@ const HELD = "held";
  * than `memoryMb`, in the second wave by more than `againMb`, or when the client who behaves missed a push.
  */
 export async function abuse({ connections, frames, memoryMb, againMb, restMs = 0, seed, bundle, report = () => {} }) {
-  const server = await startServer({ bundle, limits: { HANDSHAKES: 100_000_000 } });
+  const server = await startServer({ bundle });
   try {
     const witness = await connected(server.connect("witness"), PATIENT);
     await nextEvent(witness, "authenticated");
@@ -66,7 +66,7 @@ export async function abuse({ connections, frames, memoryMb, againMb, restMs = 0
 
 /** The same door with the limit as wrangler.toml has it: how many of `handshakes` come in, and that no object is touched for the rest. */
 export async function tooMany({ bundle, handshakes = 1_500, report = () => {} }) {
-  const server = await startServer({ bundle });
+  const server = await startServer({ bundle, limits: {} });
   try {
     const statuses = {};
     await pool(handshakes, async (i) => {

@@ -18,10 +18,10 @@ const configs = new Map();
  * `limits` do so for how much the rate-limiting bindings let through; null removes one of them as well.
  */
 export function options(vars, environment, limits = {}) {
-  const { name, vars: preset, worker: { ratelimits, ...worker } } = read(environment);
+  const { name, vars: preset, worker: { ratelimits = {}, ...worker } } = read(environment);
   for (const [binding, limit] of Object.entries(limits)) {
     if (limit === null) delete ratelimits[binding];
-    else ratelimits[binding].simple.limit = limit;
+    else if (binding in ratelimits) ratelimits[binding].simple.limit = limit;
   }
   const bindings = Object.entries({ ...preset, ...vars }).filter(([, value]) => value !== null);
   return { ...worker, ratelimits, name, bindings: Object.fromEntries(bindings) };

@@ -23,6 +23,7 @@ const BUNDLES = {
 const HUB = "UserHub";
 const DATABASE = "DB";
 const LOG_LINES = 1000;
+const MANY = 1_000_000_000;
 
 /** Those that run, for whoever cleans up. */
 export const servers = new Set();
@@ -32,10 +33,11 @@ export const servers = new Set();
  *
  * `vars` (texts) override those of wrangler.toml; null removes one. `persist` is a folder to keep (default: a temporary one,
  * removed at the end). `bundle` is "instruments" (default), "production" or "conformance". `workers` are the options of others
- * that run beside it. `limits` are how much the rate-limiting bindings let through where it differs from wrangler.toml.
+ * that run beside it. `limits` are how much the rate-limiting bindings let through; without them, wrangler.toml's, but any number of
+ * handshakes: all clients of a test have one address.
  * `inspected`: its heaps can be looked at.
  */
-export async function startServer({ vars = {}, persist, port, bundle = "instruments", workers = [], limits = {}, inspected = false } = {}) {
+export async function startServer({ vars = {}, persist, port, bundle = "instruments", workers = [], limits = { HANDSHAKES: MANY }, inspected = false } = {}) {
   const server = new Server({ vars, persist, port: port ?? (await freePort()), bundle, workers, limits, inspected });
   servers.add(server);
   try {

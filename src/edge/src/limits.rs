@@ -15,7 +15,7 @@ pub(crate) const PERIOD_S: u64 = 60;
 /// # Errors
 /// [`Code::RateLimited`].
 pub(crate) async fn handshake(env: &Env, request: &Request) -> Result<(), Refusal> {
-    // Only the platform says this, so it is missing on a developer's machine alone.
+    // Another Worker that calls by a service binding has none.
     match header(request.headers(), "cf-connecting-ip")? {
         Some(address) => count(env, RateLimit::Handshakes, &address).await,
         None => Ok(()),
