@@ -9,6 +9,8 @@ const PATIENT = { timeout: 120_000 };
 const PING = '42/notifications,["ping"]';
 /** The shortest heartbeat that a busy machine keeps; nothing but heartbeats goes on in the crowd. */
 const HEARTBEAT = { PING_INTERVAL_MS: "3000", PING_TIMEOUT_MS: "20000", CONNECT_TIMEOUT_MS: "300000" };
+/** The tokens of a crowd are of an hour. */
+const SOON_MS = 1_800_000;
 
 /** Connects a stock client that acknowledges. */
 export async function connect(server, user, options = {}) {
@@ -76,8 +78,14 @@ export function idle(size, intervals) {
 
 /** What `size` idle clients with `keepalive=client` cost together, while each sends `pings`, over some intervals of heartbeats. */
 export function idleKeepalive(size, pings, intervals) {
-  return withCrowd({ size, vars: HEARTBEAT, query: { keepalive: "client" } }, async (server, { members }) => {
-    return counted(server, "idle with keepalive=client", async () => {
+  const vars = { ...HEARTBEAT, CONNECT_TIMEOUT_MS: "5000" };
+  return withCrowd({ size, vars, query: { keepalive: "client" } }, async (server, { members }) => {
+    // When that of the connect has gone off, the only alarm is that of the token.
+    for (const { user } of members) {
+      const sleeps = async () => (await server.hubInfo(user)).alarm_at > Date.now() + SOON_MS;
+      await until(sleeps, { ...PATIENT, what: `${user} has no alarm before the token ends` });
+    }
+    return counted(server, "idle clients that keep themselves alive", async () => {
       await server.evictAll();
       const end = performance.now() + intervals * Number(HEARTBEAT.PING_INTERVAL_MS);
       for (let sent = 1; sent <= pings; sent += 1) {
