@@ -21,7 +21,7 @@ export function assumed(rows) {
     String(times),
     ...USERS.map((users) => `$${dollars(monthOf(rows[id].units, times, users))}`),
   ];
-  const header = ["each user", "times a day", ...USERS.map((users) => `${number(users)} users, a month`)];
+  const header = ["each user", "times a day", ...USERS.map((users) => `${number(users)} users, a month by the price list`)];
   return [header, ...[...Object.entries(DAY), ...hours].map(line)];
 }
 
