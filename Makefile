@@ -229,13 +229,13 @@ chaos: bundle-instruments ## kill the runtime KILLS=1000 times, anywhere, and ho
 soak: bundle-instruments ## for SECONDS (300) clients come and go: memory, open files and alarms must be what they were
 	@$(NODE) bench/soak.mjs
 
-ledger: bundle-instruments ## print what each action costs in billable units
+ledger: bundle-instruments ## print what each action costs in billable units, and users in a month
 	@$(NODE) bench/ledger.mjs
 
 bench: bundle ## measure beside a Node server and the platform's floor: RUNS=5 [SCENARIOS=one,flight] [SUBJECTS=dormouse,floor] [SCALE=1]
 	@$(NODE) bench/run.mjs
 
-bench-report: $(NODE_MODULES) ## write what `make bench` kept into docs/performance.md, as tables and plots
+bench-report: $(NODE_MODULES) ## write what `make bench` and `make ledger` kept into docs/performance.md, as tables and plots
 	@$(NODE) bench/report.mjs
 
 FUZZ_TARGETS := frame payload session http keys

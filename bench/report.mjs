@@ -1,32 +1,38 @@
 // `make bench-report`: writes the tables of what was kept into docs/performance.md, between its marks, and the plots beside it.
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import * as ledger from "./ledger/tables.mjs";
 import { bySize, latency } from "./plots.mjs";
 import { FOLDER, kept } from "./results.mjs";
 import { SCENARIOS } from "./scenarios.mjs";
 import { markdown } from "./tables.mjs";
 
 const DOCUMENT = join(import.meta.dirname, "../docs/performance.md");
-const [BEGIN, END] = ["<!-- bench: tables -->", "<!-- bench: end -->"];
+const LEDGER = join(FOLDER, "ledger.json");
 const SUBJECTS = ["dormouse", "floor", "node"];
 
 const results = kept();
 const names = Object.keys(SCENARIOS).filter((name) => name in results);
-if (names.length === 0) {
-  console.error("there are no results: run `make bench`");
+if (names.length === 0 && !existsSync(LEDGER)) {
+  console.error("there are no results: run `make bench` or `make ledger`");
   process.exit(1);
 }
 
-const under = Map.groupBy(names, (name) => JSON.stringify(results[name].conditions));
-const tables = [...under].flatMap(([conditions, names]) => [
-  measuredWith(JSON.parse(conditions)),
-  "",
-  ...markdown(Object.fromEntries(names.map((name) => [name, results[name]])), SUBJECTS),
-]);
-const document = readFileSync(DOCUMENT, "utf8");
-const [begin, end] = [document.indexOf(BEGIN) + BEGIN.length, document.indexOf(END)];
-if (end < begin) throw new Error(`${DOCUMENT} lacks its marks`);
-writeFileSync(DOCUMENT, `${document.slice(0, begin)}\n\n${tables.join("\n")}${document.slice(end)}`);
+if (names.length > 0) {
+  const under = Map.groupBy(names, (name) => JSON.stringify(results[name].conditions));
+  const tables = [...under].flatMap(([conditions, names]) => [
+    measuredWith(JSON.parse(conditions)),
+    "",
+    ...markdown(Object.fromEntries(names.map((name) => [name, results[name]])), SUBJECTS),
+  ]);
+  write("bench", tables);
+}
+if (existsSync(LEDGER)) {
+  const { rows, date, commit, command, machine, versions } = JSON.parse(readFileSync(LEDGER, "utf8"));
+  const tables = [ledger.actions(rows), ledger.assumed(rows), ledger.months(rows)];
+  const measured = `${date}, \`${command}\`, commit ${commit}, ${machine}; ${software(versions)} ([ledger.json](../bench/results/ledger.json)).`;
+  write("ledger", [measured, "", ...tables.flatMap((table) => [...ledger.markdown(table), ""])]);
+}
 
 for (const name of ["one", "flight"].filter((name) => name in results)) {
   draw(`latency_${name}`, latency(SCENARIOS[name].title, results[name].runs, SUBJECTS));
@@ -36,9 +42,21 @@ if ("room" in results) {
   draw("fan_out_cpu", bySize("one push to a room: server CPU for each user, ms", "cpu", results.room.runs, SUBJECTS));
 }
 
+/** Puts the lines in place of what is between the marks of that name. */
+function write(name, lines) {
+  const document = readFileSync(DOCUMENT, "utf8");
+  const [mark, endMark] = [`<!-- ${name}: tables -->`, `<!-- ${name}: end -->`];
+  const [begin, end] = [document.indexOf(mark) + mark.length, document.indexOf(endMark)];
+  if (end < begin) throw new Error(`${DOCUMENT} lacks its marks for ${name}`);
+  writeFileSync(DOCUMENT, `${document.slice(0, begin)}\n\n${lines.join("\n")}\n${document.slice(end)}`);
+}
+
 function measuredWith({ date, commit, runs, machine, versions }) {
-  const software = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  return `${date}, commit ${commit}, ${runs} runs, ${machine}; ${software.join(", ")}.`;
+  return `${date}, commit ${commit}, ${runs} runs, ${machine}; ${software(versions)}.`;
+}
+
+function software(versions) {
+  return Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");
 }
 
 function draw(name, svg) {

@@ -44,15 +44,18 @@ export class Crowd {
       EIO: "4", transport: "websocket", token: this.#server.token(member.user), ...this.#query,
     })}`;
     const ws = new WebSocket(url);
-    Object.assign(member, { ws, events: [], joined: false });
+    Object.assign(member, { ws, events: [], pings: 0, pongs: 0, joined: false });
     ws.on("error", () => {});
     ws.on("message", (data) => {
       const frame = data.toString();
       if (frame.startsWith("0")) ws.send("40/notifications,");
-      else if (frame === "2") ws.send("3");
-      else if (frame.startsWith(EVENT)) {
+      else if (frame === "2") {
+        member.pings += 1;
+        ws.send("3");
+      } else if (frame.startsWith(EVENT)) {
         const [name, data] = JSON.parse(frame.slice(EVENT.length));
         if (name === "authenticated") member.joined = true;
+        if (name === "pong") member.pongs += 1;
         if (name === "notification:new") member.events.push({ at: performance.now(), data });
       }
     });
@@ -107,7 +110,8 @@ export async function billed(server, action) {
   return { record_batches, record_statements };
 }
 
-async function quiet(server) {
+/** Waits until the record has not been asked anything for a while; what was counted by then. */
+export async function quiet(server) {
   let [last, since] = ["", performance.now()];
   return until(
     async () => {
