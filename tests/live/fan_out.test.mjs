@@ -4,7 +4,7 @@ import { before, test } from "node:test";
 import { received } from "./checks.mjs";
 import { startServer, until } from "./harness.mjs";
 import {
-  PATIENT, RECONNECTING, attending, changeMembers, got, holds, names, pushedTo, settled, statusOf, tab, tabs, visit,
+  PATIENT, RECONNECTING, attending, changeMembers, got, holds, names, present, pushedTo, settled, statusOf, tab, tabs, visit,
 } from "./rooms.mjs";
 
 const USERS = 100;
@@ -24,6 +24,8 @@ async function room(at, name, { online, offline = 0 }) {
   await Promise.all(away.map((user) => visit(at, user)));
   const sockets = await tabs(at, users, RECONNECTING);
   await attending(at, users, away);
+  // Who has just come is in the roster before their rooms are.
+  await until(async () => (await present(at, `room:${name}`)).items.length === online, { ...PATIENT, what: "all are in the room" });
   return { users, away, sockets };
 }
 

@@ -260,13 +260,16 @@ impl Exchange {
     }
 
     fn alarm_to_set(&self, set: Option<Timestamp>) -> Result<Option<Timestamp>> {
-        let is_under_way = {
+        let is_reporting = self.reporting.get();
+        let is_under_way = is_reporting || {
             let tasks = self.tasks.borrow();
             !self.retrying.borrow().is_empty() || tasks.values().any(|task| task.is_stored())
         };
         let departure = self.roster(|roster| roster.departs_at())?;
         let (tick, report) = self.board(|board| {
-            let report = board.reporting.map(|reporting| reporting.due_at);
+            // One that is being made is due until it is.
+            let report = board.reporting.filter(|_| !is_reporting);
+            let report = report.map(|reporting| reporting.due_at);
             (board.tick_at, report)
         })?;
         let now = clock::now();

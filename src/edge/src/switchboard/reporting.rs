@@ -54,6 +54,7 @@ impl Exchange {
             self.later("the admins could not be reported to", async move {
                 let reported = exchange.report_all(since).await;
                 exchange.reporting.set(false);
+                exchange.arm().await?;
                 reported
             });
         }
@@ -76,7 +77,6 @@ impl Exchange {
         admins.extend(with_admins.map(|(name, _)| name.index));
         // First, so that whatever fails after it is not repeated at once.
         self.change_board(|board, _| board.note_report(admins.clone(), until, now))?;
-        self.arm().await?;
         if admins.is_empty() {
             return Ok(());
         }
