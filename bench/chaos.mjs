@@ -3,7 +3,7 @@
 // must be found; MINUTES (90) end it earlier. SERVERS (2) runtimes are killed at the same time, each with a share of the kills.
 import { randomInt } from "node:crypto";
 import { chaosOnServer } from "./chaos/chaos.mjs";
-import { keep } from "./keep.mjs";
+import { keepAs } from "./results.mjs";
 
 /** A run with fewer kills is no evidence to keep. */
 const WORTH_KEEPING = 1_000;
@@ -38,7 +38,7 @@ for (const [name, { killed, failed }] of Object.entries(points)) {
   console.log(`${name.padEnd(24)}${String(killed).padStart(8)}${String(failed).padStart(8)}`);
 }
 if (wrong.length > 0) process.exitCode = 1;
-else if (figures.kills >= WORTH_KEEPING) keep("chaos", `make chaos KILLS=${kills} SERVERS=${servers} SEED=${seed}`, { figures, points });
+else if (figures.kills >= WORTH_KEEPING) keepAs("chaos", `make chaos KILLS=${kills} SERVERS=${servers} SEED=${seed}`, { figures, points });
 
 /** Numbers of the same name added up, however deep. */
 function summed(all) {

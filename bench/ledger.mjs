@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { connected, nextEvent, until } from "../tests/live/client.mjs";
 import { startServer } from "../tests/live/server.mjs";
-import { keep } from "./keep.mjs";
+import { keepAs } from "./results.mjs";
 import { acknowledge, connect, idle, idleKeepalive, lose, push, pushOnline, recover, withCrowd } from "./ledger/actions.mjs";
 import { counted } from "./ledger/counting.mjs";
 import { actions, assumed, months, text } from "./ledger/tables.mjs";
@@ -229,4 +229,4 @@ Of clients that are not pinged soon: a ping wakes the hub as well, and with one 
 ‡ with the alarm of the switchboard that notes, seconds later, who has left: one for all who leave in that time.
 `);
 for (const table of [assumed(rows), months(rows)]) console.log(`${text(table).join("\n")}\n`);
-keep("ledger", "make ledger", { rows });
+keepAs("ledger", "make ledger", { rows });

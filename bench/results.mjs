@@ -8,14 +8,16 @@ const ROOT = join(import.meta.dirname, "..");
 export const FOLDER = join(import.meta.dirname, "results");
 const KEPT = join(FOLDER, "bench.json");
 
+/** What runs; by the end of a long run the sources may be others. */
+const COMMIT = execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: ROOT, encoding: "utf8" }).trim();
+
 /** When, where and with what. */
-export function conditions(runs) {
+export function conditions() {
   const { devDependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   const installed = (name) => JSON.parse(readFileSync(join(ROOT, "node_modules", name, "package.json"), "utf8")).version;
   return {
     date: new Date().toISOString().slice(0, 10),
-    commit: execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: ROOT, encoding: "utf8" }).trim(),
-    runs,
+    commit: COMMIT,
     machine: `${cpus().length} x ${cpus()[0].model}, Linux ${release()}`,
     versions: {
       workerd: installed("workerd"),
@@ -26,6 +28,12 @@ export function conditions(runs) {
       "socket.io-client": devDependencies["socket.io-client"],
     },
   };
+}
+
+/** Writes `bench/results/NAME.json`: `command` is what anybody can type to do it again. */
+export function keepAs(name, command, found) {
+  mkdirSync(FOLDER, { recursive: true });
+  writeFileSync(join(FOLDER, `${name}.json`), `${JSON.stringify({ ...conditions(), command, ...found }, null, 1)}\n`);
 }
 
 /** `{ scenario: { conditions, runs } }` as last kept. */

@@ -38,7 +38,7 @@ if (invalid > 0) {
   console.error(`INVALID: ${invalid} of the measurements do not count`);
   process.exitCode = 1;
 } else if (scale === 1 && subjects.length === Object.keys(SUBJECTS).length) {
-  keep(results, conditions(runs));
+  keep(results, { ...conditions(), runs });
 }
 
 /** One subject after another; who is first changes from run to run. */

@@ -6,7 +6,7 @@ import { until } from "../tests/live/client.mjs";
 import { Dice } from "../tests/live/dice.mjs";
 import { onServerInMemory } from "../tests/live/in_memory.mjs";
 import { attending, names } from "../tests/live/rooms.mjs";
-import { keep } from "./keep.mjs";
+import { keepAs } from "./results.mjs";
 import { memoryKib, openFiles } from "./workerd.mjs";
 
 const USERS = 60;
@@ -58,7 +58,7 @@ const wrong = [
 for (const line of wrong) console.log(line);
 console.log(`${figures.alarms} alarms went off`);
 if (wrong.length > 0) process.exitCode = 1;
-else keep("soak", `make soak SECONDS=${seconds}`, { figures, rests });
+else keepAs("soak", `make soak SECONDS=${seconds}`, { figures, rests });
 
 async function soak(server) {
   // Resting takes its time as well.
